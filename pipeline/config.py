@@ -1,0 +1,251 @@
+"""The configuration of a workspace: immutable, strict, every problem reported at once.
+
+Precedence, strongest first: command-line flags and `-o section.key=value`, environment variables
+(`RETRAIN_SECTION__KEY`), the file, the defaults below.
+"""
+
+import copy
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pipeline.errors import BadConfig
+
+ENVIRONMENT_PREFIX = "RETRAIN_"
+ENVIRONMENT_KEYS_ELSEWHERE = frozenset({"RETRAIN_WORKSPACE"})
+
+Arm = Literal["default", "ewc", "plain", "head", "freeze", "joint"]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, values never change, no NaN or infinity."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, populate_by_name=True
+    )
+
+
+class ModelSection(Section):
+    base: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """What launch starts from: a Hub name, a folder, or `package:NAME/FOLDER` inside a Python package."""
+    max_length: Annotated[int, Field(ge=8)] = 64
+    """Tokens kept of each text."""
+
+
+class Source(Section):
+    path: Annotated[str, Field(min_length=1)]
+    """A file, folder or glob, relative to the workspace; `{month}` stands for YYYY-MM."""
+
+
+class IngestSection(Section):
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)] = (Source(path="feedback/{month}.jsonl"),)
+    """Where a month's feedback lies."""
+    validation: Fraction = 0.1
+    """Share of the rows held out to watch the loss; never trained on."""
+    max_rejected: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    """Largest share of rows that may be refused before the month stops with exit code 65."""
+    carry_refused: bool = True
+    """Train on the feedback of earlier months whose candidate was refused, too."""
+    golden_fraction: Fraction = 0.0
+    """Share of the rows set aside as the month's golden set where the team keeps none."""
+
+
+class GoldenSection(Section):
+    path: Annotated[str, Field(min_length=1)] = "golden/{month}.jsonl"
+    """Where a month's golden set lies, relative to the workspace."""
+
+    @field_validator("path")
+    @classmethod
+    def _names_the_month(cls, value: str) -> str:
+        if "{month}" not in value:
+            raise ValueError("must contain {month}, or every month would be tested on the same rows")
+        return value
+
+
+class FisherSection(Section):
+    estimator: Literal["auto", "exact", "mc", "lowrank", "empirical"] = "auto"
+    """How the label is drawn in the Fisher's expectation."""
+    samples: Count = 1000
+    """Upper limit of training rows that the Fisher is averaged over."""
+
+
+class EwcSection(Section):
+    strength: NonNegative = Field(default=3.0, alias="lambda")
+    """lambda in lambda * sum_i F_i (theta_i - theta*_i)^2."""
+    scale: Literal["mean", "raw"] = "mean"
+    """`mean` divides F by its mean over the trained parameters; `raw` uses F as it is."""
+    months: Literal["online", "latest"] = "online"
+    """`online` carries the Fisher of all months along; `latest` protects only the last one."""
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """How much of the older months' Fisher each further month keeps (online only)."""
+
+
+class TrainSection(Section):
+    layers: Annotated[str, Field(pattern=r"\A(all|head|top:[1-9][0-9]{0,3})\Z")] = "top:3"
+    """`all`, `top:N` (the N topmost layers and the head) or `head`."""
+    learning_rate: Positive = 2e-4
+    """Peak learning rate of the encoder."""
+    head_learning_rate: Positive | None = 1e-3
+    """Peak learning rate of the classification head; null for the encoder's."""
+    epochs: Count = 5
+    batch_size: Count = 32
+    """Rows per optimizer step and process (the product of micro-batch and accumulation)."""
+    gradient_accumulation: Count = 1
+    """Micro-batches per optimizer step; must divide batch_size."""
+    warmup: Fraction = 0.1
+    """Share of the steps over which the learning rate rises; it then falls linearly to 0."""
+    weight_decay: NonNegative = 0.0
+    max_grad_norm: NonNegative = 1.0
+    """Clips the task gradient (never the penalty's); 0 switches clipping off."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` is bf16 autocast on a GPU that has it, fp32 elsewhere."""
+
+    @field_validator("gradient_accumulation")
+    @classmethod
+    def _divides(cls, value: int, info: Any) -> int:
+        if "batch_size" in info.data and info.data["batch_size"] % value:
+            raise ValueError(f"must divide batch_size ({info.data['batch_size']})")
+        return value
+
+
+class LaunchSection(TrainSection):
+    """How the first champion is trained from the base model; the same keys as `train`."""
+
+    layers: Annotated[str, Field(pattern=r"\A(all|head|top:[1-9][0-9]{0,3})\Z")] = "all"
+    learning_rate: Positive = 3e-4
+    head_learning_rate: Positive | None = None
+    epochs: Count = 4
+
+
+class GateSection(Section):
+    max_drop: NonNegative = 0.5
+    """Points of accuracy that the prior golden rows may lose."""
+    min_gain: float = 0.0
+    """Points that the month's own golden set must gain."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    min_rows: Count = 50
+    """A golden set with fewer rows proves nothing and refuses."""
+
+
+class Config(Section):
+    version: Literal[1] = 1
+    arm: Arm = "default"
+    """What the monthly job does about forgetting."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    model: ModelSection = ModelSection()
+    ingest: IngestSection = IngestSection()
+    golden: GoldenSection = GoldenSection()
+    fisher: FisherSection = FisherSection()
+    ewc: EwcSection = EwcSection()
+    train: TrainSection = TrainSection()
+    launch: LaunchSection = LaunchSection()
+    gate: GateSection = GateSection()
+
+    def resolved(self) -> dict[str, Any]:
+        """The whole configuration as plain JSON values, by the names that the file uses."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain YAML without tags, and a key given twice is an error instead of a silent overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is not text", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_config(
+    file: Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Read, merge and check a configuration.
+
+    Args:
+        file: the YAML file; None for the defaults.
+        overrides: `a.b=value` strings, the value read as YAML; the last one wins.
+        environment: variables of which `RETRAIN_A__B=value` counts as `a.b=value`.
+
+    Raises:
+        BadConfig: naming the file, every wrong key and what was expected.
+    """
+    values = _read_yaml(file) if file is not None else {}
+    origin = str(file) if file is not None else "configuration"
+    for name, text in sorted((environment or {}).items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in ENVIRONMENT_KEYS_ELSEWHERE:
+            path = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+            _assign(values, path, text, where=f"environment variable {name}")
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        if not separator:
+            raise BadConfig(f"-o {override}: expected KEY=VALUE, such as -o ewc.lambda=10")
+        _assign(values, path.strip(), text, where=f"-o {override}")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{origin}: {error.error_count()} problem(s). Run: retrain config schema"]
+        for problem in error.errors(include_url=False):
+            key = ".".join(str(part) for part in problem["loc"]) or "(top)"
+            found = "" if problem["type"] == "missing" else f", found {_shown(problem['input'])}"
+            lines.append(f"  {key}: {problem['msg']}{found}")
+        raise BadConfig("\n".join(lines)) from None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadConfig(f"{file}: no such file. Run: retrain init") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{file}: cannot be read as UTF-8 text: {error}") from None
+    values = _parse_yaml(text, where=str(file))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise BadConfig(f"{file}: expected sections such as `ewc:`, found {_shown(values)}")
+    return values
+
+
+def _parse_yaml(text: str, *, where: str) -> Any:
+    try:
+        value = yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise BadConfig(f"{where}: not valid YAML: {error}") from None
+    return value
+
+
+def _assign(values: dict[str, Any], path: str, text: str, *, where: str) -> None:
+    parts = path.split(".")
+    if not all(parts):
+        raise BadConfig(f"{where}: expected a key such as ewc.lambda, found {path!r}")
+    node = values
+    for part in parts[:-1]:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise BadConfig(f"{where}: {part} is a value, not a section")
+        node = child
+    node[parts[-1]] = copy.deepcopy(_parse_yaml(text, where=where))

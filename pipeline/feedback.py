@@ -1,0 +1,253 @@
+"""Feedback rows: what a month's labelled row must be, and why a row is refused."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, cast
+
+from pipeline.labels import LabelSet
+from pipeline.months import Month
+
+Kind = Literal["correction", "escalation", "catalog", "launch"]
+FEEDBACK_KINDS = ("correction", "escalation", "catalog")
+MAX_TEXT_CHARACTERS = 20_000
+MAX_LABEL_CHARACTERS = 200
+_NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One labelled text. `created_at` is ISO 8601 in UTC; `kind` is `launch` for launch data."""
+
+    id: str
+    created_at: str
+    kind: Kind
+    text: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One raw row as it was read: its fields, or in `problem` why it could not be read."""
+
+    file: str
+    line: int
+    fields: Mapping[str, object] | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A refused row: where it stands and why."""
+
+    file: str
+    line: int
+    reason: str
+    fields: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRows:
+    """The rows that can be used, the label set with what they bring, and the refused ones."""
+
+    rows: tuple[Row, ...]
+    labels: LabelSet
+    rejected: tuple[Rejection, ...]
+
+
+class _RowProblem(Exception):
+    """Why one row is refused."""
+
+
+def normalise(text: str) -> str:
+    """A text as compared with golden rows: NFKC, casefolded, without punctuation, single spaces."""
+    return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def check_feedback(
+    records: Iterable[Record],
+    *,
+    month: Month,
+    labels: LabelSet,
+    golden_texts: Collection[str],
+    only_this_month: bool,
+) -> CheckedRows:
+    """Turn a month's raw records into rows, refusing what cannot be trained on.
+
+    A correction or escalation must carry a known label: one of `labels`, or one that a catalog row
+    among the same records brings.
+
+    Args:
+        records: raw rows in file order.
+        month: the month that the rows must lie in.
+        labels: the label set of the base checkpoint.
+        golden_texts: normalised golden texts; a row that matches one is refused.
+        only_this_month: False when the records come from a path without `{month}`: rows of other
+            months are then passed over instead of refused, and a row without a time is refused.
+    """
+    rows: list[tuple[Record, Row]] = []
+    rejected: list[Rejection] = []
+    seen_ids: dict[str, Record] = {}
+    for record in records:
+        try:
+            row = _feedback_row(record, month=month, only_this_month=only_this_month)
+            if row is None:
+                continue
+            _refuse_golden(row, golden_texts)
+            _refuse_repeated(row, record, seen_ids)
+        except _RowProblem as problem:
+            rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
+            continue
+        rows.append((record, row))
+    known = labels.extended(row.label for _, row in rows if row.kind == "catalog")
+    accepted: list[Row] = []
+    for record, row in rows:
+        if row.label in known:
+            accepted.append(row)
+        else:
+            rejected.append(
+                Rejection(
+                    record.file,
+                    record.line,
+                    f"unknown label {row.label!r}: only a catalog row may bring a new label",
+                    record.fields,
+                )
+            )
+    return CheckedRows(tuple(accepted), known, tuple(sorted(rejected, key=lambda r: (r.file, r.line))))
+
+
+def check_launch(
+    records: Iterable[Record], *, month: Month, golden_texts: Collection[str], labels: LabelSet | None = None
+) -> CheckedRows:
+    """Turn raw launch records (`text`, `label`, `id` optional) into rows.
+
+    Args:
+        labels: the label set of an adopted checkpoint; None when the rows define it (sorted by name).
+    """
+    rows: list[Row] = []
+    rejected: list[Rejection] = []
+    seen_ids: dict[str, Record] = {}
+    for record in records:
+        try:
+            fields = _fields(record)
+            row = _row(fields, kind="launch", created_at=_written(month.start))
+            if labels is not None and row.label not in labels:
+                raise _RowProblem(f"unknown label {row.label!r}: the checkpoint's label2id does not have it")
+            _refuse_golden(row, golden_texts)
+            _refuse_repeated(row, record, seen_ids)
+        except _RowProblem as problem:
+            rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
+            continue
+        rows.append(row)
+    known = labels if labels is not None else LabelSet(()).extended(row.label for row in rows)
+    return CheckedRows(tuple(rows), known, tuple(rejected))
+
+
+def hold_out(rows: Sequence[Row], fraction: float, *, seed: int, purpose: str) -> tuple[list[Row], list[Row]]:
+    """Split rows into (kept, held out): `round(n * fraction)` rows, chosen by a hash of seed, purpose and id.
+
+    The choice of a row does not depend on the order of the rows. At least one row is always kept.
+    """
+    count = min(round(len(rows) * fraction), max(len(rows) - 1, 0))
+    ranked = sorted(rows, key=lambda row: _rank(row.id, seed=seed, purpose=purpose))
+    held = {row.id for row in ranked[:count]}
+    return [row for row in rows if row.id not in held], [row for row in rows if row.id in held]
+
+
+def seeded_sample(rows: Sequence[Row], limit: int, *, seed: int, purpose: str) -> list[Row]:
+    """At most `limit` rows, chosen by a hash of seed, purpose and id, in their given order."""
+    if len(rows) <= limit:
+        return list(rows)
+    ranked = sorted(rows, key=lambda row: _rank(row.id, seed=seed, purpose=purpose))
+    chosen = {row.id for row in ranked[:limit]}
+    return [row for row in rows if row.id in chosen]
+
+
+def _rank(row_id: str, *, seed: int, purpose: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{purpose}\0{row_id}".encode()).digest()
+
+
+def _feedback_row(record: Record, *, month: Month, only_this_month: bool) -> Row | None:
+    fields = _fields(record)
+    moment = _created_at(fields)
+    if moment is not None and moment not in month:
+        if not only_this_month:
+            return None
+        raise _RowProblem(f"created_at {_written(moment)} is outside {month} (UTC)")
+    if moment is None and not only_this_month:
+        raise _RowProblem("created_at is absent, and the source's path does not name the month")
+    kind = fields.get("kind")
+    if kind not in FEEDBACK_KINDS:
+        raise _RowProblem(f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, found {_shown(kind)}")
+    return _row(fields, kind=cast(Kind, kind), created_at=_written(moment or month.start))
+
+
+def _fields(record: Record) -> Mapping[str, object]:
+    if record.fields is None:
+        raise _RowProblem(record.problem)
+    return record.fields
+
+
+def _row(fields: Mapping[str, object], *, kind: Kind, created_at: str) -> Row:
+    text = _text(fields, "text", MAX_TEXT_CHARACTERS)
+    label = _text(fields, "label", MAX_LABEL_CHARACTERS)
+    if _CONTROL.search(label) or "\n" in label or "\t" in label:
+        raise _RowProblem("label: holds a control character")
+    row_id = fields.get("id")
+    if row_id is None or row_id == "":
+        row_id = hashlib.sha256(f"{kind}\0{created_at}\0{text}\0{label}".encode()).hexdigest()[:16]
+    if not isinstance(row_id, str | int):
+        raise _RowProblem(f"id: expected text, found {_shown(row_id)}")
+    return Row(str(row_id), created_at, kind, text, label)
+
+
+def _text(fields: Mapping[str, object], name: str, limit: int) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise _RowProblem(f"{name}: expected text that is not empty, found {_shown(value)}")
+    if len(value) > limit:
+        raise _RowProblem(f"{name}: {len(value)} characters, at most {limit}")
+    return value.strip()
+
+
+def _created_at(fields: Mapping[str, object]) -> datetime | None:
+    value = fields.get("created_at")
+    if value is None or value == "":
+        return None
+    if isinstance(value, datetime):
+        moment = value
+    elif isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise _RowProblem(f"created_at: expected ISO 8601, found {_shown(value)}") from None
+    else:
+        raise _RowProblem(f"created_at: expected ISO 8601, found {_shown(value)}")
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise _RowProblem(f"created_at: {_shown(value)} is out of range in UTC") from None
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _refuse_golden(row: Row, golden_texts: Collection[str]) -> None:
+    if normalise(row.text) in golden_texts:
+        raise _RowProblem("the text is a golden row; training on it would spoil the test")
+
+
+def _refuse_repeated(row: Row, record: Record, seen: dict[str, Record]) -> None:
+    first = seen.setdefault(row.id, record)
+    if first is not record:
+        raise _RowProblem(f"id {row.id!r} repeats {first.file} line {first.line}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
