@@ -77,7 +77,7 @@ class FisherSection(Section):
 
 
 class EwcSection(Section):
-    strength: NonNegative = Field(default=3.0, alias="lambda")
+    lambda_: NonNegative = Field(default=3.0, alias="lambda")
     """lambda in lambda * sum_i F_i (theta_i - theta*_i)^2."""
     scale: Literal["mean", "raw"] = "mean"
     """`mean` divides F by its mean over the trained parameters; `raw` uses F as it is."""
@@ -88,7 +88,7 @@ class EwcSection(Section):
 
 
 class TrainSection(Section):
-    layers: Annotated[str, Field(pattern=r"\A(all|head|top:[1-9][0-9]{0,3})\Z")] = "top:3"
+    layers: Annotated[str, Field(pattern=r"^(all|head|top:[1-9][0-9]{0,3})$")] = "top:3"
     """`all`, `top:N` (the N topmost layers and the head) or `head`."""
     learning_rate: Positive = 2e-4
     """Peak learning rate of the encoder."""
@@ -118,7 +118,7 @@ class TrainSection(Section):
 class LaunchSection(TrainSection):
     """How the first champion is trained from the base model; the same keys as `train`."""
 
-    layers: Annotated[str, Field(pattern=r"\A(all|head|top:[1-9][0-9]{0,3})\Z")] = "all"
+    layers: Annotated[str, Field(pattern=r"^(all|head|top:[1-9][0-9]{0,3})$")] = "all"
     learning_rate: Positive = 3e-4
     head_learning_rate: Positive | None = None
     epochs: Count = 4
@@ -159,7 +159,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} is not text", key_node.start_mark

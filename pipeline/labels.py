@@ -26,9 +26,8 @@ class LabelSet:
         """
         by_id = {index: name for name, index in label2id.items()}
         if sorted(by_id) != list(range(len(label2id))):
-            raise ArtifactCorrupt(
-                f"{where}: label2id must map {len(label2id)} names to the ids 0..{len(label2id) - 1}, each once"
-            )
+            last = len(label2id) - 1
+            raise ArtifactCorrupt(f"{where}: label2id must map its names to the ids 0..{last}, each once")
         return cls(tuple(by_id[index] for index in range(len(by_id))))
 
     @cached_property
