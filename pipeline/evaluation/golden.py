@@ -1,0 +1,105 @@
+"""Golden sets: a month's fixed test rows, checked row by row before anything is scored on them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from pipeline.errors import BadData
+
+_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenRow:
+    """One test row; `slice` is '' when the row belongs to none."""
+
+    id: str
+    text: str
+    label: str
+    slice: str
+
+
+@dataclass(frozen=True)
+class GoldenSet:
+    """The test rows of one month (or of one file), in file order; `name` is the month or the file's stem."""
+
+    name: str
+    rows: tuple[GoldenRow, ...]
+
+
+def parse_golden(records: Sequence[Mapping[str, object]], *, name: str, where: str) -> GoldenSet:
+    """Check decoded rows and make a golden set of them; fields other than the four are left aside.
+
+    `text` and `label` are required. An `id` that is absent or null is made from text and label, so that
+    it is the same in every run. An absent or null `slice` becomes ''. An empty file gives an empty set,
+    which the gate refuses.
+
+    Args:
+        records: one mapping per row, in file order.
+        name: the month, or the file's stem.
+        where: the path that messages name.
+
+    Raises:
+        BadData: with the row number (from 1) and the problem of every bad row; of many, the first 20.
+    """
+    rows: list[GoldenRow] = []
+    problems: list[str] = []
+    row_of_id: dict[str, int] = {}
+    for number, record in enumerate(records, start=1):
+        found = _problems(record)
+        if found:
+            problems.extend(f"row {number}: {problem}" for problem in found)
+            continue
+        row = _row(record)
+        if row.id in row_of_id:
+            same = f"id {row.id!r}" if record.get("id") is not None else "text and label"
+            problems.append(f"row {number}: the same {same} as row {row_of_id[row.id]}; each must occur once")
+            continue
+        row_of_id[row.id] = number
+        rows.append(row)
+    if problems:
+        raise BadData(_message(problems, where))
+    return GoldenSet(name, tuple(rows))
+
+
+def _problems(record: Mapping[str, object]) -> list[str]:
+    found = []
+    for field in ("text", "label", "id", "slice"):
+        value = record.get(field)
+        required = field in ("text", "label")
+        if value is None:
+            if required:
+                found.append(f"{field!r} is missing")
+        elif not isinstance(value, str):
+            found.append(f"{field!r} is {type(value).__name__}, expected text")
+        elif field != "slice" and not value.strip():
+            found.append(f"{field!r} is empty")
+        elif not _is_encodable(value):
+            found.append(f"{field!r} holds half of a surrogate pair, which is not text")
+    return found
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _row(record: Mapping[str, object]) -> GoldenRow:
+    text, label = str(record["text"]), str(record["label"])
+    given = record.get("id")
+    made = sha256(f"{text}\0{label}".encode()).hexdigest()[:16]
+    return GoldenRow(made if given is None else str(given), text, label, str(record.get("slice") or ""))
+
+
+def _message(problems: Sequence[str], where: str) -> str:
+    lines = [f"{where}: the golden set cannot be used"]
+    lines.extend(f"  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
+    if len(problems) > _SHOWN_PROBLEMS:
+        lines.append(f"  and {len(problems) - _SHOWN_PROBLEMS} more")
+    lines.append(
+        "Mend these rows: every golden row needs a text and a label, and an id that no other row has."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,204 @@
+"""What a candidate does to every golden set, beside the model before it.
+
+All accuracies and differences are in points, 0 to 100; a difference is after minus before, so that a
+drop is negative. The dataclasses hold only text, numbers, tuples and dicts: `dataclasses.asdict` of a
+scorecard is what `eval/scorecard.json` holds, and `scorecard_from_record` reads it back.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.errors import ArtifactCorrupt
+from pipeline.evaluation.golden import GoldenSet
+from pipeline.evaluation.significance import mcnemar_exact, paired_difference_interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Accuracy on n rows after and, where there is a model to compare with, before.
+
+    `accuracy_after` is None only when there is no row. `accuracy_before`, `difference`, its interval
+    `low` to `high`, and McNemar's exact `p` are None too where there is no model before.
+    """
+
+    n: int
+    accuracy_before: float | None
+    accuracy_after: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    right_to_wrong: int
+    wrong_to_right: int
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A golden row that one of the two models gets right and the other wrong."""
+
+    golden: str
+    id: str
+    slice: str
+    label: str
+    before: str
+    after: str
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the row was right before and is wrong after."""
+        return self.before == self.label
+
+
+@dataclass(frozen=True)
+class GoldenScore:
+    """One golden set's comparison: over all rows, per slice (rows without one in none), and row by row."""
+
+    name: str
+    overall: Comparison
+    slices: dict[str, Comparison]
+    flips: tuple[Flip, ...]
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """A candidate on its month's own golden set, on each prior month's, and on all prior rows pooled."""
+
+    own: GoldenScore | None
+    prior: tuple[GoldenScore, ...]
+    pooled: Comparison | None
+    confidence: float
+
+    @property
+    def scores(self) -> tuple[GoldenScore, ...]:
+        """The prior months' scores and, last, the own month's."""
+        return self.prior if self.own is None else (*self.prior, self.own)
+
+    @property
+    def flips(self) -> tuple[Flip, ...]:
+        """Every row that became wrong or right, set by set."""
+        return tuple(flip for golden in self.scores for flip in golden.flips)
+
+
+def score(
+    golden: GoldenSet, before: Sequence[str] | None, after: Sequence[str], *, confidence: float
+) -> GoldenScore:
+    """Compare two models' answers on one golden set.
+
+    Args:
+        golden: the rows.
+        before: the label that the model before predicts for each row, in the rows' order; None where
+            there is no model before.
+        after: the label that the candidate predicts for each row, in the same order.
+        confidence: of the intervals, in (0, 1).
+
+    Raises:
+        ValueError: when there is not one prediction for each row.
+    """
+    for which, predicted in (("before", before), ("after", after)):
+        if predicted is not None and len(predicted) != len(golden.rows):
+            raise ValueError(
+                f"golden set {golden.name}: {len(predicted)} predictions {which} for {len(golden.rows)} rows"
+            )
+    labels = [row.label for row in golden.rows]
+    right_after = [got == label for got, label in zip(after, labels, strict=True)]
+    right_before = (
+        None if before is None else [got == label for got, label in zip(before, labels, strict=True)]
+    )
+    members: dict[str, list[int]] = {}
+    for index, row in enumerate(golden.rows):
+        if row.slice:
+            members.setdefault(row.slice, []).append(index)
+    flips = []
+    if before is not None:
+        for row, old, new in zip(golden.rows, before, after, strict=True):
+            if (old == row.label) != (new == row.label):
+                flips.append(Flip(golden.name, row.id, row.slice, row.label, old, new))
+    return GoldenScore(
+        name=golden.name,
+        overall=_compare(right_before, right_after, confidence),
+        slices={
+            name: _compare(
+                None if right_before is None else [right_before[i] for i in indices],
+                [right_after[i] for i in indices],
+                confidence,
+            )
+            for name, indices in sorted(members.items())
+        },
+        flips=tuple(flips),
+    )
+
+
+def scorecard(own: GoldenScore | None, prior: Sequence[GoldenScore], *, confidence: float) -> Scorecard:
+    """Put one candidate's golden scores together and pool the prior ones, each row counting once.
+
+    Args:
+        own: the score on the month's own golden set, if it has one and was asked for.
+        prior: the scores on earlier months' golden sets, oldest first.
+        confidence: of the pooled interval; give what the scores were made with.
+    """
+    return Scorecard(own, tuple(prior), _pool([item.overall for item in prior], confidence), confidence)
+
+
+def scorecard_from_record(record: Mapping[str, object], *, where: str) -> Scorecard:
+    """Read back what `dataclasses.asdict` made of a scorecard.
+
+    Raises:
+        ArtifactCorrupt: when a field is absent, unknown or of the wrong type.
+    """
+    try:
+        return TypeAdapter(Scorecard).validate_python(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ArtifactCorrupt(
+            f"{where}: {key}: {first['msg']}. Run: retrain run --month M --force"
+        ) from error
+
+
+def _compare(before: Sequence[bool] | None, after: Sequence[bool], confidence: float) -> Comparison:
+    if before is None:
+        return _from_counts(len(after), None, sum(after), 0, 0, confidence)
+    pairs = list(zip(before, after, strict=True))
+    lost, gained = pairs.count((True, False)), pairs.count((False, True))
+    return _from_counts(len(after), sum(before), sum(after), lost, gained, confidence)
+
+
+def _pool(comparisons: Sequence[Comparison], confidence: float) -> Comparison | None:
+    """One comparison over the rows of all; exact, because accuracies are ratios of counts."""
+    if not comparisons:
+        return None
+    n = sum(item.n for item in comparisons)
+    lost = sum(item.right_to_wrong for item in comparisons)
+    gained = sum(item.wrong_to_right for item in comparisons)
+    right_after = sum(_right(item.n, item.accuracy_after) for item in comparisons)
+    compared = all(item.accuracy_before is not None or item.n == 0 for item in comparisons)
+    right_before = sum(_right(item.n, item.accuracy_before) for item in comparisons) if compared else None
+    return _from_counts(n, right_before, right_after, lost, gained, confidence)
+
+
+def _right(n: int, accuracy: float | None) -> int:
+    return 0 if accuracy is None else round(n * accuracy / 100)
+
+
+def _from_counts(
+    n: int, right_before: int | None, right_after: int, lost: int, gained: int, confidence: float
+) -> Comparison:
+    if n == 0:
+        return Comparison(0, None, None, None, None, None, None, 0, 0)
+    accuracy_after = 100 * right_after / n
+    if right_before is None:
+        return Comparison(n, None, accuracy_after, None, None, None, None, 0, 0)
+    low, high = paired_difference_interval(n, lost, gained, confidence)
+    return Comparison(
+        n=n,
+        accuracy_before=100 * right_before / n,
+        accuracy_after=accuracy_after,
+        difference=100 * (gained - lost) / n,
+        low=low,
+        high=high,
+        p=mcnemar_exact(lost, gained),
+        right_to_wrong=lost,
+        wrong_to_right=gained,
+    )

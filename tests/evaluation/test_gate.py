@@ -1,0 +1,130 @@
+"""The gate refuses what it says it refuses, and tells every check."""
+
+import pytest
+
+from pipeline.evaluation.gate import Check, GateLimits, Verdict, judge
+from pipeline.evaluation.golden import GoldenRow, GoldenSet
+from pipeline.evaluation.scorecard import GoldenScore, Scorecard, score, scorecard
+
+
+def changed(name: str, n: int, *, lost: int = 0, gained: int = 0) -> GoldenScore:
+    """A golden score of n rows of which the first are lost and the last gained."""
+    golden = GoldenSet(name, tuple(GoldenRow(str(i), f"text {i}", "right", "") for i in range(n)))
+    before = ["right"] * (n - gained) + ["wrong"] * gained
+    after = ["wrong"] * lost + ["right"] * (n - lost)
+    return score(golden, before, after, confidence=0.95)
+
+
+def card(own: GoldenScore | None, *prior: GoldenScore) -> Scorecard:
+    return scorecard(own, prior, confidence=0.95)
+
+
+def failed(verdict: Verdict) -> list[str]:
+    return [check.name for check in verdict.checks if not check.passed]
+
+
+def test_a_candidate_that_keeps_and_gains_passes_every_check() -> None:
+    verdict = judge(card(changed("2026-02", 200, gained=20), changed("2026-01", 200)), GateLimits())
+    assert verdict.passed
+    assert verdict.reasons == ()
+    assert [check.name for check in verdict.checks] == ["present", "rows", "rows", "pooled", "prior", "gain"]
+
+
+def test_a_pooled_drop_of_exactly_the_limit_passes_and_one_row_more_refuses() -> None:
+    own = changed("2026-02", 200, gained=20)
+    assert judge(card(own, changed("2026-01", 200, lost=1)), GateLimits(max_drop=0.5)).passed
+    refused = judge(card(own, changed("2026-01", 200, lost=2)), GateLimits(max_drop=0.5))
+    assert failed(refused) == ["pooled"]
+    assert "100.00 -> 99.00 (-1.00, 95% interval" in refused.reasons[0]
+
+
+def test_a_small_sets_drop_within_chance_does_not_refuse_when_the_pool_holds() -> None:
+    prior = (changed("2026-01", 60, lost=1), changed("2026-02", 400, gained=1))
+    assert judge(card(changed("2026-03", 100, gained=5), *prior), GateLimits()).passed
+
+
+def test_a_set_that_surely_dropped_refuses_though_the_pool_holds() -> None:
+    prior = (changed("2026-01", 100, lost=12), changed("2026-02", 400, gained=12))
+    verdict = judge(card(changed("2026-03", 100, gained=5), *prior), GateLimits())
+    assert failed(verdict) == ["prior"]
+    assert verdict.reasons[0].startswith("golden set 2026-01: 100.00 -> 88.00")
+
+
+def test_the_lower_bound_of_the_drop_decides_for_a_single_set() -> None:
+    dropped = changed("2026-01", 100, lost=12)
+    assert dropped.overall.high is not None
+    smallest_drop = -dropped.overall.high
+    own = changed("2026-02", 100, gained=5)
+    above = judge(card(own, dropped), GateLimits(max_drop=smallest_drop + 0.01))
+    below = judge(card(own, dropped), GateLimits(max_drop=smallest_drop - 0.01))
+    assert "prior" not in failed(above)
+    assert "prior" in failed(below)
+
+
+def test_a_gain_below_the_minimum_refuses() -> None:
+    verdict = judge(
+        card(changed("2026-02", 200, gained=3), changed("2026-01", 200)), GateLimits(min_gain=2.0)
+    )
+    assert failed(verdict) == ["gain"]
+
+
+def test_a_gain_of_exactly_the_minimum_passes() -> None:
+    own = changed("2026-02", 300, gained=1)
+    assert judge(card(own, changed("2026-01", 200)), GateLimits(min_gain=100 / 300)).passed
+
+
+def test_a_loss_on_the_own_month_refuses_by_default() -> None:
+    verdict = judge(card(changed("2026-02", 200, lost=1), changed("2026-01", 200)), GateLimits())
+    assert failed(verdict) == ["gain"]
+
+
+def test_a_missing_golden_set_refuses_and_is_named() -> None:
+    verdict = judge(
+        card(changed("2026-03", 200, gained=9), changed("2026-01", 200)), GateLimits(), missing=["2026-02"]
+    )
+    assert failed(verdict) == ["present"]
+    assert verdict.reasons == ("golden set 2026-02: missing",)
+
+
+def test_no_prior_golden_set_refuses() -> None:
+    assert failed(judge(card(changed("2026-02", 200, gained=9)), GateLimits())) == ["present"]
+
+
+def test_the_months_own_golden_set_is_required_unless_only_prior_months_were_asked_about() -> None:
+    only_prior = card(None, changed("2026-01", 200))
+    assert failed(judge(only_prior, GateLimits())) == ["present"]
+    assert judge(only_prior, GateLimits(), own_required=False).passed
+
+
+def test_a_golden_set_with_too_few_rows_refuses() -> None:
+    verdict = judge(card(changed("2026-02", 49, gained=9), changed("2026-01", 50)), GateLimits(min_rows=50))
+    assert failed(verdict) == ["rows"]
+    assert verdict.reasons == ("golden set 2026-02: 49 rows, at least 50 needed",)
+
+
+@pytest.mark.parametrize("min_rows", [0, 50])
+def test_an_empty_golden_set_never_passes(min_rows: int) -> None:
+    limits = GateLimits(min_rows=min_rows)
+    assert failed(judge(card(changed("2026-02", 0), changed("2026-01", 200)), limits)) == ["rows"]
+    assert failed(judge(card(changed("2026-02", 200), changed("2026-01", 0)), limits)) == ["rows"]
+
+
+def test_a_set_without_a_model_before_refuses() -> None:
+    golden = GoldenSet("2026-01", tuple(GoldenRow(str(i), f"t{i}", "a", "") for i in range(60)))
+    alone = score(golden, None, ["a"] * 60, confidence=0.95)
+    verdict = judge(card(changed("2026-02", 200), alone), GateLimits())
+    assert failed(verdict) == ["rows"]
+    assert "no model before" in verdict.reasons[0]
+
+
+def test_another_confidence_than_the_limits_ask_for_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"confidence is 0\.95, the gate asks for 0\.9"):
+        judge(card(changed("2026-02", 60), changed("2026-01", 60)), GateLimits(confidence=0.9))
+
+
+def test_checks_that_held_are_told_too() -> None:
+    verdict = judge(card(changed("2026-02", 200, gained=20), changed("2026-01", 200)), GateLimits())
+    assert Check("present", True, "every golden set is there: 2026-01, 2026-02") in verdict.checks
+    assert verdict.checks[-1].text.startswith(
+        "golden set 2026-02 (the month itself): 90.00 -> 100.00 (+10.00"
+    )

@@ -1,0 +1,100 @@
+"""McNemar's exact test and the paired interval, against published figures and by enumeration."""
+
+from itertools import product
+from math import comb
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.evaluation.significance import mcnemar_exact, paired_difference_interval
+
+
+def test_mcnemar_is_one_when_no_row_changed() -> None:
+    assert mcnemar_exact(0, 0) == 1.0
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(1, 0), (0, 6), (3, 9), (5, 5), (40, 12)])
+def test_mcnemar_is_the_doubled_binomial_tail(lost: int, gained: int) -> None:
+    changed = lost + gained
+    tail = sum(comb(changed, k) for k in range(min(lost, gained) + 1)) / 2**changed
+    assert mcnemar_exact(lost, gained) == pytest.approx(min(1.0, 2 * tail), rel=1e-12)
+
+
+def test_mcnemar_refuses_negative_counts() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        mcnemar_exact(-1, 3)
+
+
+def test_interval_matches_the_published_bronchial_hyperreactivity_example() -> None:
+    # Fagerland, Lydersen and Laake 2014, table 1: 21 children, 7 changed one way and 1 the other;
+    # Tango's interval is given as -0.517 to -0.026.
+    low, high = paired_difference_interval(21, lost=7, gained=1)
+    assert low == pytest.approx(-51.7, abs=0.05)
+    assert high == pytest.approx(-2.6, abs=0.05)
+
+
+@pytest.mark.parametrize("n", [1, 50, 540])
+def test_interval_without_a_changed_row_has_the_closed_form_width(n: int) -> None:
+    z2 = 3.841458820694124
+    low, high = paired_difference_interval(n, 0, 0)
+    assert high == pytest.approx(100 * z2 / (n + z2), rel=1e-9)
+    assert low == -high
+
+
+def test_interval_of_a_total_change_reaches_the_end_of_the_range() -> None:
+    low, high = paired_difference_interval(10, lost=0, gained=10)
+    assert high == 100.0
+    assert 0 < low < 100
+
+
+@given(st.integers(1, 400), st.data())
+def test_interval_holds_the_estimate_and_mirrors_when_the_models_swap(n: int, data: st.DataObject) -> None:
+    lost = data.draw(st.integers(0, n))
+    gained = data.draw(st.integers(0, n - lost))
+    low, high = paired_difference_interval(n, lost, gained)
+    assert -100 <= low <= 100 * (gained - lost) / n <= high <= 100
+    assert paired_difference_interval(n, gained, lost) == (-high, -low)
+
+
+@given(st.integers(20, 400), st.data())
+def test_interval_excludes_zero_exactly_when_the_score_test_rejects(n: int, data: st.DataObject) -> None:
+    lost = data.draw(st.integers(0, n))
+    gained = data.draw(st.integers(0, n - lost))
+    low, high = paired_difference_interval(n, lost, gained)
+    rejected = (gained - lost) ** 2 > 3.841458820694124 * (lost + gained)
+    assert (low > 0 or high < 0) == rejected
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    n, p_lost, p_gained = 60, 0.08, 0.05
+    covered = 0.0
+    for lost, gained in product(range(25), range(25)):
+        chance = (
+            comb(n, lost)
+            * comb(n - lost, gained)
+            * p_lost**lost
+            * p_gained**gained
+            * (1 - p_lost - p_gained) ** (n - lost - gained)
+        )
+        low, high = paired_difference_interval(n, lost, gained)
+        covered += chance * (low <= 100 * (p_gained - p_lost) <= high)
+    assert 0.935 < covered < 0.97
+
+
+def test_a_higher_confidence_widens_the_interval() -> None:
+    low95, high95 = paired_difference_interval(200, 9, 4)
+    low99, high99 = paired_difference_interval(200, 9, 4, confidence=0.99)
+    assert low99 < low95 < high95 < high99
+
+
+@pytest.mark.parametrize(("n", "lost", "gained"), [(0, 0, 0), (5, 3, 3), (5, -1, 0)])
+def test_interval_refuses_counts_that_do_not_fit(n: int, lost: int, gained: int) -> None:
+    with pytest.raises(ValueError, match="expected n >= 1"):
+        paired_difference_interval(n, lost, gained)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
+def test_interval_refuses_a_confidence_outside_zero_to_one(confidence: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        paired_difference_interval(10, 1, 1, confidence)
