@@ -1,0 +1,41 @@
+"""Texts to token ids once, and token ids to padded batches of like length."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Encoded = list[int]
+"""The token ids of one text, with special tokens, without padding."""
+
+
+def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Encoded]:
+    """Token ids of each text, cut to `max_length` tokens."""
+    if not texts:
+        return []
+    encoded = tokenizer(
+        list(texts), truncation=True, max_length=max_length, padding=False, return_attention_mask=False
+    )
+    return [list(ids) for ids in encoded["input_ids"]]
+
+
+def pad(tokenizer: Any, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+    """`input_ids` and `attention_mask`, both int64 [B, T], T the longest row, padded on the right."""
+    length = max(len(row) for row in rows)
+    ids = torch.full((len(rows), length), tokenizer.pad_token_id, dtype=torch.int64)
+    mask = torch.zeros((len(rows), length), dtype=torch.int64)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        mask[index, : len(row)] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def padded_batches(
+    tokenizer: Any, rows: Sequence[Encoded], *, batch_size: int = 64
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """Batches of rows of like length with the rows' positions, so that little is padding."""
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    for start in range(0, len(order), batch_size):
+        positions = order[start : start + batch_size]
+        yield positions, pad(tokenizer, [rows[position] for position in positions])

@@ -1,0 +1,172 @@
+"""Load and save sequence classifiers and their tokenizers, safely.
+
+Only safetensors weights are read and no code that comes with a checkpoint is run.
+"""
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from pipeline.errors import ArtifactCorrupt, NoInput
+from pipeline.labels import LabelSet
+
+PACKAGE_SCHEME = "package:"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with its tokenizer and its labels; the three always travel together."""
+
+    model: Any
+    tokenizer: Any
+    labels: LabelSet
+
+
+def base_location(base: str, root: Path) -> str:
+    """Where a base model is to be loaded from: a folder's path, or a Hub name as it is.
+
+    Args:
+        base: a Hub name, a folder (relative to `root`), or `package:NAME/FOLDER` for a folder that a
+            Python package ships.
+        root: the workspace.
+
+    Raises:
+        NoInput: when a named package or its folder is absent.
+    """
+    if base.startswith(PACKAGE_SCHEME):
+        package, _, folder = base.removeprefix(PACKAGE_SCHEME).partition("/")
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            raise NoInput(
+                f"model.base {base!r}: the package {package!r} is not installed. Run: pip install it"
+            )
+        location = Path(next(iter(spec.submodule_search_locations))) / folder
+        if not (location / "config.json").is_file():
+            raise NoInput(f"model.base {base!r}: {location} holds no config.json")
+        return str(location)
+    folder_path = (root / base).resolve()
+    return str(folder_path) if (folder_path / "config.json").is_file() else base
+
+
+def new_classifier(location: str, labels: LabelSet, *, seed: int) -> Classifier:
+    """A pretrained encoder with a new, seeded head for the labels.
+
+    Raises:
+        NoInput: when the model is neither a folder nor to be had from the Hub.
+    """
+    _refuse_code(Path(location))
+    torch.manual_seed(seed)
+    with _load_errors(location):
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            location,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels.names)),
+            label2id=labels.ids,
+            problem_type="single_label_classification",
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    _ensure_padding(model, tokenizer)
+    return Classifier(model, tokenizer, labels)
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """A finished checkpoint from its folder, in fp32 and eval mode.
+
+    Raises:
+        NoInput: when the folder holds no checkpoint.
+        ArtifactCorrupt: when weights are damaged, missing or surplus, or the labels do not fit.
+    """
+    if not (folder / "config.json").is_file():
+        raise NoInput(f"{folder}: expected a checkpoint folder, found no config.json")
+    _refuse_code(folder)
+    with _load_errors(str(folder)):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        names = sorted(str(name) for name in info.get(problem, ()))
+        if names:
+            raise ArtifactCorrupt(
+                f"{folder / 'model.safetensors'}: {problem.replace('_', ' ')}: {', '.join(names[:3])}"
+                f"{' ...' if len(names) > 3 else ''}. Run: retrain rollback, or train this checkpoint again"
+            )
+    labels = LabelSet.from_label2id(dict(model.config.label2id), where=str(folder / "config.json"))
+    if len(labels) != model.config.num_labels:
+        raise ArtifactCorrupt(
+            f"{folder / 'config.json'}: {len(labels)} labels, the head has {model.config.num_labels}"
+        )
+    _ensure_padding(model, tokenizer)
+    model.eval()
+    return Classifier(model, tokenizer, labels)
+
+
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    """Write config, weights (safetensors) and tokenizer into an existing folder."""
+    classifier.model.save_pretrained(folder, safe_serialization=True)
+    classifier.tokenizer.save_pretrained(folder)
+
+
+def quiet_libraries() -> None:
+    """Keep transformers' own notes and bars off the terminal; errors still come as exceptions."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _ensure_padding(model: Any, tokenizer: Any) -> None:
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _refuse_code(folder: Path) -> None:
+    for name in ("config.json", "tokenizer_config.json"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError, OSError) as error:
+            raise ArtifactCorrupt(f"{file}: not readable as JSON: {error}") from None
+        if isinstance(content, dict) and "auto_map" in content:
+            raise ArtifactCorrupt(
+                f"{file}: asks to run code that comes with the checkpoint (auto_map), which is never done. "
+                "Use a model class that transformers itself has, and remove auto_map"
+            )
+
+
+@contextmanager
+def _load_errors(location: str) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise ArtifactCorrupt(
+            f"{location}: model.safetensors is damaged: {error}. "
+            "Run: retrain rollback, or restore the file from a backup"
+        ) from None
+    except RuntimeError as error:
+        raise ArtifactCorrupt(f"{location}: the weights do not fit the configuration: {error}") from None
+    except (OSError, ValueError, KeyError) as error:
+        raise NoInput(
+            f"{location}: no loadable model (expected config.json, model.safetensors and a tokenizer in a folder, "
+            f"or a Hub name that can be reached): {error}"
+        ) from None

@@ -1,0 +1,132 @@
+"""The classification head: where it is, which parameters are trained, and how it grows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import BadConfig
+from pipeline.labels import LabelSet
+from pipeline.modeling.batches import Encoded, padded_batches
+from pipeline.modeling.checkpoint import Classifier
+
+NEW_ROW_NORM = 0.5
+"""Norm of an imprinted row over the mean norm of the old rows; at 1.0 new labels take old rows' predictions."""
+
+
+def head_linear(model: Any) -> tuple[str, nn.Linear]:
+    """The name and module of the last linear layer that gives the logits.
+
+    Raises:
+        BadConfig: when the architecture's head is not a linear layer outside of the encoder.
+    """
+    encoder = f"{model.base_model_prefix}."
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and not name.startswith(encoder)
+        and module.out_features == model.config.num_labels
+    ]
+    if not found:
+        raise BadConfig(f"{type(model).__name__}: expected a linear classification head, found none")
+    return found[-1]
+
+
+def head_parameters(model: Any) -> set[str]:
+    """Names of the parameters outside of the encoder."""
+    encoder = f"{model.base_model_prefix}."
+    return {name for name, _ in model.named_parameters() if not name.startswith(encoder)}
+
+
+def trained_parameters(model: Any, layers: str) -> list[str]:
+    """Names of the parameters that `layers` (`all`, `top:N` or `head`) trains, in model order.
+
+    `top:N` trains the N topmost layers and all that comes after them; what comes before stays frozen.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    if layers == "all":
+        return names
+    if layers == "head":
+        head = head_parameters(model)
+        return [name for name in names if name in head]
+    stack_name, stack = max(
+        ((name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)),
+        key=lambda item: len(item[1]),
+        default=("", nn.ModuleList()),
+    )
+    if not len(stack):
+        raise BadConfig(
+            f"train.layers {layers}: {type(model).__name__} has no stack of layers. Use all or head"
+        )
+    first = max(len(stack) - int(layers.removeprefix("top:")), 0)
+    if first == 0:
+        return names
+    start = next(i for i, name in enumerate(names) if name.startswith(f"{stack_name}.{first}."))
+    return names[start:]
+
+
+@torch.no_grad()
+def head_features(classifier: Classifier, encoded: Sequence[Encoded]) -> Tensor:
+    """Inputs of the head's linear layer, [N, H] fp32 on the CPU: one row a text, in the given order."""
+    model = classifier.model
+    _, linear = head_linear(model)
+    caught: list[Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _module, args: caught.append(args[0].detach()))
+    was_training = model.training
+    model.eval()
+    features: list[Tensor | None] = [None] * len(encoded)
+    try:
+        for positions, batch in padded_batches(classifier.tokenizer, encoded):
+            caught.clear()
+            model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+            rows = _last_token_rows(model, caught[0], batch)
+            for position, row in zip(positions, rows, strict=True):
+                features[position] = row.float().cpu()
+    finally:
+        handle.remove()
+        model.train(was_training)
+    return torch.stack([row for row in features if row is not None])
+
+
+def _last_token_rows(model: Any, features: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    if features.dim() == 2:
+        return features
+    # decoder classifiers score every token and read the last one that is not padding
+    mask = batch["attention_mask"].to(features.device)
+    last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
+    return features[torch.arange(features.shape[0], device=features.device), last]
+
+
+@torch.no_grad()
+def grow_head(classifier: Classifier, labels: LabelSet, imprints: dict[str, Tensor]) -> Classifier:
+    """The classifier with a head for more labels; old rows keep their ids and values, bit for bit.
+
+    A new row is the label's mean feature, scaled to NEW_ROW_NORM times the mean norm of the old rows; its
+    bias is the smallest old bias. Source of imprinting: Qi et al. 2018, "Low-Shot Learning with Imprinted
+    Weights".
+
+    Args:
+        labels: the old labels with new ones appended.
+        imprints: new label to mean feature [H].
+    """
+    model = classifier.model
+    name, old = head_linear(model)
+    count = len(classifier.labels)
+    grown = nn.Linear(old.in_features, len(labels), bias=old.bias is not None).to(old.weight)
+    grown.weight[:count] = old.weight
+    norm = old.weight.norm(dim=1).mean() * NEW_ROW_NORM
+    for label in labels.names[count:]:
+        direction = imprints[label].to(old.weight)
+        grown.weight[labels.ids[label]] = direction / direction.norm().clamp_min(1e-12) * norm
+    if old.bias is not None:
+        grown.bias[:count] = old.bias
+        grown.bias[count:] = old.bias.min()
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, grown)
+    model.num_labels = len(labels)
+    model.config.num_labels = len(labels)
+    model.config.id2label = dict(enumerate(labels.names))
+    model.config.label2id = dict(labels.ids)
+    return Classifier(model, classifier.tokenizer, labels)

@@ -1,0 +1,43 @@
+"""What a classifier says about texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.modeling.batches import Encoded, encode, padded_batches
+from pipeline.modeling.checkpoint import Classifier
+
+
+@torch.no_grad()
+def logits(classifier: Classifier, encoded: Sequence[Encoded]) -> Tensor:
+    """Logits [N, C], fp32 on the CPU, one row a text in the given order; dropout off.
+
+    A padded batch gives what single texts give, up to rounding.
+    """
+    model: Any = classifier.model
+    was_training = model.training
+    model.eval()
+    result = torch.empty((len(encoded), len(classifier.labels)), dtype=torch.float32)
+    try:
+        for positions, batch in padded_batches(classifier.tokenizer, encoded):
+            output = model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+            result[positions] = output.logits.float().cpu()
+    finally:
+        model.train(was_training)
+    return result
+
+
+def predict(classifier: Classifier, texts: Sequence[str], max_length: int) -> list[tuple[str, float]]:
+    """The most probable label of each text and its probability, 0 to 1."""
+    probabilities = logits(classifier, encode(classifier.tokenizer, texts, max_length)).softmax(dim=1)
+    confidence, ids = probabilities.max(dim=1)
+    return [(classifier.labels.names[i], c) for i, c in zip(ids.tolist(), confidence.tolist(), strict=True)]
+
+
+def mean_loss(classifier: Classifier, encoded: Sequence[Encoded], label_ids: Sequence[int]) -> float:
+    """Mean cross-entropy in nats over N > 0 texts, without any penalty."""
+    targets = torch.tensor(list(label_ids), dtype=torch.int64)
+    return F.cross_entropy(logits(classifier, encoded), targets).item()

@@ -1,0 +1,333 @@
+"""Fine-tuning with the transformers Trainer and the EWC penalty in it."""
+
+import hashlib
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset, Sampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from pipeline.config import TrainSection
+from pipeline.errors import TrainingDiverged
+from pipeline.ewc.penalty import add_penalty_gradient_
+from pipeline.modeling.batches import Encoded, pad
+from pipeline.modeling.checkpoint import Classifier
+from pipeline.modeling.head import head_parameters, trained_parameters
+from pipeline.modeling.prediction import mean_loss
+from pipeline.progress import Progress, silent
+
+LOG_STEPS = 5
+"""Optimizer steps between two rows of metrics."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokenised rows: ids decide the order of training, `encoded` and `label_ids` are what is learned."""
+
+    ids: tuple[str, ...]
+    encoded: tuple[Encoded, ...]
+    label_ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Consolidation:
+    """What holds the weights back: lambda * sum_i W_i (theta_i - theta*_i)^2.
+
+    Attributes:
+        anchor: theta*, name to tensor, for the trained parameters.
+        weights: W, same names and shapes.
+        lambda_: the strength.
+    """
+
+    anchor: dict[str, Tensor]
+    weights: dict[str, Tensor]
+    lambda_: float
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of metrics.jsonl; losses in nats, `penalty` as added to the task loss; None: not measured then."""
+
+    step: int
+    epoch: float
+    task_loss: float | None = None
+    penalty: float | None = None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
+    weight_change: float | None = None
+    new_validation_loss: float | None = None
+    prior_validation_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    steps: int
+    final_task_loss: float
+    metrics: list[Metric] = field(default_factory=list)
+
+
+class ValidationSets(Protocol):
+    """The validation rows to watch after each epoch."""
+
+    @property
+    def new(self) -> Examples: ...
+
+    @property
+    def prior(self) -> Examples: ...
+
+
+class _Rows(Dataset[dict[str, Any]]):
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"ids": self.examples.encoded[index], "label": self.examples.label_ids[index]}
+
+
+class EpochOrder(Sampler[int]):
+    """The order of an epoch: a pure function of seed, epoch and row ids, whatever came before."""
+
+    def __init__(self, ids: Sequence[str], seed: int) -> None:
+        self.ids, self.seed, self.epoch = ids, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[int]:
+        def rank(index: int) -> bytes:
+            return hashlib.sha256(f"{self.seed}\0{self.epoch}\0{self.ids[index]}".encode()).digest()
+
+        return iter(sorted(range(len(self.ids)), key=rank))
+
+
+def mean_task_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """Cross-entropy summed over the micro-batch and divided by the rows of the whole optimizer step.
+
+    So one step of 32 rows and four accumulated micro-batches of 8 give the same gradient, and a shorter
+    last micro-batch weighs what its rows weigh.
+    """
+    count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
+    return F.cross_entropy(outputs["logits"].float(), labels, reduction="sum") / count
+
+
+class ConsolidatingTrainer(Trainer):
+    """A Trainer whose row order depends on nothing but seed, epoch and row ids."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, compute_loss_func=mean_task_loss, **kwargs)
+        # BERT-like models accept **kwargs without using num_items_in_batch; our loss divides by it
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
+        rows = train_dataset if train_dataset is not None else self.train_dataset
+        return EpochOrder(rows.examples.ids, self.args.seed)
+
+
+class PenaltyCallback(TrainerCallback):
+    """Adds the penalty's gradient once per optimizer step: after accumulation, reduction and clipping."""
+
+    def __init__(self, parameters: dict[str, nn.Parameter], consolidation: Consolidation) -> None:
+        self.parameters, self.consolidation, self.value = parameters, consolidation, 0.0
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        due = (state.global_step + 1) % args.logging_steps == 0 or state.global_step + 1 == state.max_steps
+        value = add_penalty_gradient_(
+            self.parameters,
+            self.consolidation.anchor,
+            self.consolidation.weights,
+            self.consolidation.lambda_,
+            with_value=due,
+        )
+        if value is not None:
+            self.value = value
+
+
+class MetricsCallback(TrainerCallback):
+    """Collects the rows of metrics.jsonl, reports progress, and stops a run that is not finite."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        start: dict[str, Tensor],
+        validation: ValidationSets,
+        penalty: PenaltyCallback | None,
+        progress: Any,
+    ) -> None:
+        self.classifier, self.start, self.validation = classifier, start, validation
+        self.penalty, self.progress = penalty, progress
+        self.metrics: list[Metric] = []
+        self.note = ""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.progress(1, self.note)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        metric = Metric(
+            step=state.global_step,
+            epoch=round(state.epoch, 4),
+            task_loss=logs["loss"],
+            penalty=self.penalty.value if self.penalty else 0.0,
+            learning_rate=logs.get("learning_rate"),
+            gradient_norm=logs.get("grad_norm"),
+            weight_change=self._weight_change(),
+        )
+        require_finite(metric)
+        self.metrics.append(metric)
+        self.note = f"loss {metric.task_loss:.3f}" + (
+            f" penalty {metric.penalty:.4f}" if self.penalty else ""
+        )
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        metric = Metric(
+            step=state.global_step,
+            epoch=round(state.epoch, 4),
+            new_validation_loss=self._loss(self.validation.new),
+            prior_validation_loss=self._loss(self.validation.prior),
+        )
+        require_finite(metric)
+        self.metrics.append(metric)
+
+    def _loss(self, examples: Examples) -> float | None:
+        if not len(examples):
+            return None
+        return mean_loss(self.classifier, examples.encoded, examples.label_ids)
+
+    @torch.no_grad()
+    def _weight_change(self) -> float:
+        named = dict(self.classifier.model.named_parameters())
+        squares = [(named[name].detach() - tensor).square().sum() for name, tensor in self.start.items()]
+        return float(torch.stack(squares).sum().sqrt())
+
+
+def require_finite(metric: Metric) -> None:
+    """Stop when any value of a metric is infinite or not a number.
+
+    Raises:
+        TrainingDiverged: naming the value, the step and the likely causes.
+    """
+    for name, value in asdict(metric).items():
+        if value is not None and not math.isfinite(value):
+            raise TrainingDiverged(
+                f"training diverged at step {metric.step}: {name} is {value}; nothing was promoted. Likely causes: "
+                "lambda times Fisher times learning rate too large (lower ewc.lambda), train.learning_rate too "
+                "large, or damaged rows in the training table"
+            )
+
+
+def finetune(
+    classifier: Classifier,
+    train: Examples,
+    validation: ValidationSets,
+    *,
+    settings: TrainSection,
+    consolidation: Consolidation | None,
+    seed: int,
+    autocast: torch.dtype | None,
+    progress: Progress = silent,
+) -> TrainingResult:
+    """Train the classifier in place; only the parameters that `settings.layers` names change.
+
+    Args:
+        classifier: on the device that is to be used.
+        train: N > 0 rows.
+        validation: rows whose mean loss is measured after each epoch; the penalty is never part of it.
+        settings: epochs, batch size, learning rates and the rest; `launch` or `train` of the configuration.
+        consolidation: the penalty; None for none.
+        seed: of row order and dropout.
+        autocast: torch.bfloat16 or None.
+
+    Raises:
+        TrainingDiverged: as soon as a logged loss, penalty, norm or final weight is not finite.
+    """
+    model = classifier.model
+    trained = set(trained_parameters(model, settings.layers))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    parameters = {name: parameter for name, parameter in model.named_parameters() if name in trained}
+    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    penalty = PenaltyCallback(parameters, consolidation) if consolidation else None
+
+    with tempfile.TemporaryDirectory(prefix="retrain-trainer-") as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            use_cpu=model.device.type == "cpu",
+            per_device_train_batch_size=settings.batch_size // settings.gradient_accumulation,
+            gradient_accumulation_steps=settings.gradient_accumulation,
+            num_train_epochs=settings.epochs,
+            lr_scheduler_type="linear",
+            warmup_steps=settings.warmup,
+            max_grad_norm=settings.max_grad_norm,
+            bf16=autocast is torch.bfloat16,
+            seed=seed,
+            logging_steps=LOG_STEPS,
+            logging_nan_inf_filter=False,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=model.device.type == "cuda",
+        )
+        if arguments.world_size == 1:
+            arguments._n_gpu = min(arguments.n_gpu, 1)  # one device a process, never DataParallel
+        trainer = ConsolidatingTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=_Rows(train),
+            data_collator=lambda rows: {
+                **pad(classifier.tokenizer, [row["ids"] for row in rows]),
+                "labels": torch.tensor([row["label"] for row in rows], dtype=torch.int64),
+            },
+            optimizers=(_optimizer(model, parameters, settings), None),
+        )
+        from transformers.trainer_callback import PrinterCallback
+
+        trainer.remove_callback(PrinterCallback)
+        steps = (
+            math.ceil(math.ceil(len(train) / (settings.batch_size * arguments.world_size))) * settings.epochs
+        )
+        with progress("fine-tune", steps, "step") as advance:
+            metrics = MetricsCallback(classifier, start, validation, penalty, advance)
+            if penalty is not None:
+                trainer.add_callback(penalty)
+            trainer.add_callback(metrics)
+            output = trainer.train()
+    model.eval()
+    for name, parameter in parameters.items():
+        if not bool(torch.isfinite(parameter).all()):
+            raise TrainingDiverged(
+                f"training diverged: {name} holds values that are not finite; nothing was promoted"
+            )
+    return TrainingResult(
+        steps=output.global_step, final_task_loss=output.training_loss, metrics=metrics.metrics
+    )
+
+
+def _optimizer(
+    model: Any, parameters: dict[str, nn.Parameter], settings: TrainSection
+) -> torch.optim.Optimizer:
+    head = head_parameters(model)
+    head_rate = settings.head_learning_rate or settings.learning_rate
+    groups = [
+        {"params": [p for n, p in parameters.items() if n not in head], "lr": settings.learning_rate},
+        {"params": [p for n, p in parameters.items() if n in head], "lr": head_rate},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=settings.weight_decay)
