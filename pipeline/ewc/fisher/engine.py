@@ -1,0 +1,181 @@
+"""The diagonal Fisher of a model, per example, at about the cost of one batched forward and backward."""
+
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
+
+import torch
+from torch import nn
+
+from pipeline.errors import UsageError
+from pipeline.ewc.fisher.capture import Capture
+from pipeline.ewc.fisher.choice import Choice, asked_for, chosen
+from pipeline.ewc.fisher.columns import column_count, columns
+from pipeline.ewc.fisher.estimate import ESTIMATORS, Batch, FisherEstimate, FisherSums, wanted_parameters
+from pipeline.ewc.fisher.examples import batch_size, forward_logits, named_examples, scored_logits
+from pipeline.ewc.fisher.fallback import add_one_at_a_time, disagreeing, forward_hooked
+from pipeline.ewc.fisher.prepared import prepared
+from pipeline.progress import Advance
+
+_FEWEST_BEFORE_STOPPING = 64
+
+
+def fisher_diagonal(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    estimator: str = "auto",
+    draws: int | None = None,
+    parameters: Collection[str] | None = None,
+    seed: int = 0,
+    autocast_dtype: torch.dtype | None = None,
+    stop_at_relative_error: float | None = None,
+    advance: Advance | None = None,
+) -> FisherEstimate:
+    """Estimate the diagonal of the Fisher information of the model's predictions.
+
+    F_i = mean over examples x of E_{y ~ p(.|x)} [(d log p(y|x) / d theta_i)^2], each example's gradient
+    squared on its own. A sequence of a language model is one example, its log-probability the sum over
+    its scored tokens given the text before them.
+
+    Args:
+        model: gives logits [B, C] or [B, T, C]; unchanged afterwards, whatever happens.
+        batches: tokenised examples, padded anyhow; their order and grouping change only the rounding.
+        estimator: `exact`, `mc` (labels drawn from p), `lowrank` (leading eigen-columns and a random
+            rest), `empirical` (the given labels) or `auto`.
+        draws: labels for `mc`, columns for `lowrank`; None picks.
+        parameters: names to restrict to; None takes all, trainable or not.
+        seed: of all draws, which also depend on the example alone.
+        autocast_dtype: bfloat16 for a mixed-precision forward; sums stay float32.
+        stop_at_relative_error: stop once the trace's standard error is at most this share of the trace;
+            the batches must then come in random order.
+        advance: told after every batch.
+
+    Returns:
+        The estimate, on the model's device.
+
+    Raises:
+        UsageError: an unknown estimator or parameter, or a model that gives no class logits.
+        NoInput: no examples.
+        TrainingDiverged: logits or sums that are not finite.
+
+    Source: Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks"; on the
+    empirical form, Kunstner et al. 2019, "Limitations of the empirical Fisher approximation".
+    """
+    sums, choice, fallback = accumulate(
+        model,
+        batches,
+        choice=None if estimator == "auto" else asked_for(checked_estimator(estimator), draws),
+        draws=draws,
+        parameters=parameters,
+        seed=seed,
+        autocast_dtype=autocast_dtype,
+        stop_at_relative_error=stop_at_relative_error,
+        advance=advance,
+    )
+    return sums.estimate(
+        estimator=choice.estimator, reason=choice.reason, draws=choice.draws, fallback_parameters=fallback
+    )
+
+
+def accumulate(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    choice: Choice | None,
+    draws: int | None = None,
+    parameters: Collection[str] | None = None,
+    seed: int = 0,
+    autocast_dtype: torch.dtype | None = None,
+    stop_at_relative_error: float | None = None,
+    advance: Advance | None = None,
+) -> tuple[FisherSums, Choice, tuple[str, ...]]:
+    """`fisher_diagonal` before the division: the sums, the choice, and the parameters without a rule.
+
+    With no examples the sums are empty; a `choice` of None is made from the first batch.
+    """
+    wanted = wanted_parameters(model, parameters)
+    sums = FisherSums.zeros(wanted)
+    capture = Capture(model, wanted, set())
+    with prepared(model), capture.hooked():
+        stream = named_examples(batches, model)
+        first = next(stream, None)
+        if first is None:
+            return sums, choice or asked_for("exact", draws), ()
+        choice = choice or choose(model, capture, first, draws)
+        capture.fallback.update(disagreeing(model, wanted, capture, first, seed))
+        for batch in chain([first], stream):
+            _add_batch(model, wanted, capture, batch, choice, seed, autocast_dtype, sums)
+            if advance is not None:
+                advance(batch_size(batch))
+            if stop_at_relative_error is not None and _settled(sums, stop_at_relative_error):
+                break
+        return sums, choice, tuple(name for name in wanted if name in capture.fallback)
+
+
+def choose(model: nn.Module, capture: Capture, batch: Batch, draws: int | None) -> Choice:
+    """What `auto` means for this model, judged on one batch."""
+    capture.begin(0)
+    with torch.no_grad():
+        logits = forward_logits(model, batch)
+    return chosen(scored_logits(model, batch, logits), draws)
+
+
+def checked_estimator(estimator: str) -> str:
+    """The name, if it is one.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if estimator not in ESTIMATORS:
+        raise UsageError(f"Fisher: expected an estimator of {', '.join(ESTIMATORS)}, found {estimator!r}.")
+    return estimator
+
+
+def _add_batch(
+    model: nn.Module,
+    wanted: Mapping[str, nn.Parameter],
+    capture: Capture,
+    batch: Batch,
+    choice: Choice,
+    seed: int,
+    autocast_dtype: torch.dtype | None,
+    sums: FisherSums,
+) -> None:
+    with _autocast(batch, autocast_dtype):
+        logits = forward_hooked(model, capture, batch)
+    scored = scored_logits(model, batch, logits)
+    traces = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
+    count = column_count(choice.estimator, choice.draws, *scored.logits.shape[1:])
+    for index, column in enumerate(columns(scored, choice.estimator, choice.draws, seed)):
+        capture.backward(
+            logits, column.reshape(logits.shape), last=index == count - 1, sums=sums, traces=traces
+        )
+    left = {name: parameter for name, parameter in wanted.items() if name in capture.fallback}
+    if left:
+        capture.begin(0)
+        with _autocast(batch, autocast_dtype):
+            add_one_at_a_time(
+                model,
+                left,
+                batch,
+                estimator=choice.estimator,
+                draws=choice.draws,
+                seed=seed,
+                sums=sums,
+                traces=traces,
+            )
+    sums.add_traces(traces)
+
+
+def _autocast(batch: Batch, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    if dtype is None:
+        return nullcontext()
+    return torch.autocast(batch["example_keys"].device.type, dtype)
+
+
+def _settled(sums: FisherSums, relative_error: float) -> bool:
+    if sums.examples < _FEWEST_BEFORE_STOPPING:
+        return False
+    trace, error = sums.trace()
+    return error <= relative_error * trace

@@ -1,0 +1,116 @@
+"""One example at a time with plain autograd: for parameters without a rule, and to check those with one."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.ewc.fisher.capture import Capture
+from pipeline.ewc.fisher.columns import columns
+from pipeline.ewc.fisher.estimate import Batch, FisherSums
+from pipeline.ewc.fisher.examples import (
+    batch_size,
+    forward_logits,
+    is_encoder_decoder,
+    scored_logits,
+    single_examples,
+)
+
+_CHECKED_EXAMPLES = 2
+_NOISE_FLOOR = 1e-9  # of the trace: gradients that are zero but for rounding, as of attention's key biases
+
+
+def add_one_at_a_time(
+    model: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    batch: Batch,
+    *,
+    estimator: str,
+    draws: int,
+    seed: int,
+    sums: FisherSums,
+    traces: Tensor,
+) -> None:
+    """Add each example's squared gradients of `parameters`, by a forward and backward of its own.
+
+    Args:
+        model: prepared; the parameters require grad only inside.
+        parameters: name to parameter, entries of `sums`.
+        batch: B examples; each is unpadded first.
+        estimator, draws, seed: as for `columns`; the same examples get the same draws.
+        sums: gets the squares.
+        traces: float64 [B], gets each example's share.
+    """
+    leaves = list(parameters.values())
+    try:
+        for parameter in leaves:
+            parameter.requires_grad_(True)
+        for b, one in enumerate(single_examples(batch, labels_follow_input=not is_encoder_decoder(model))):
+            logits = forward_logits(model, one)
+            if not logits.requires_grad:
+                continue
+            scored = scored_logits(model, one, logits)
+            for column in columns(scored, estimator, draws, seed):
+                found = torch.autograd.grad(
+                    scored.logits, leaves, column, retain_graph=True, allow_unused=True
+                )
+                for name, gradient in zip(parameters, found, strict=True):
+                    if gradient is not None:
+                        square = gradient.to(sums.squares[name].dtype).square()
+                        sums.squares[name].add_(square)
+                        traces[b] += square.sum()
+    finally:
+        for parameter in leaves:
+            parameter.requires_grad_(False)
+
+
+def disagreeing(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], capture: Capture, batch: Batch, seed: int
+) -> set[str]:
+    """Parameters whose rule does not give what plain autograd gives on the first examples of a batch.
+
+    A rule sees calls of modules. A weight that is also used outside its module, or a module whose
+    first dimension is not the example, shows up here.
+
+    Args:
+        model: prepared, with the capture's hooks in place.
+        parameters: all that are wanted; those in `capture.fallback` are not checked.
+        capture: of this model.
+        batch: the first few of its examples are used, with one random column each.
+        seed: of that column.
+    """
+    tokens = batch["input_ids"].shape[1] if "input_ids" in batch else 0
+    count = min(batch_size(batch), _CHECKED_EXAMPLES + (tokens == _CHECKED_EXAMPLES))
+    few = {name: tensor[:count] for name, tensor in batch.items()}
+    batched = FisherSums.zeros(parameters)
+    logits = forward_hooked(model, capture, few)
+    for column in columns(scored_logits(model, few, logits), "lowrank", 1, seed):
+        traces = torch.zeros(count, dtype=torch.float64, device=logits.device)
+        capture.backward(logits, column.reshape(logits.shape), last=True, sums=batched, traces=traces)
+    checked = {name: p for name, p in parameters.items() if name not in capture.fallback}
+    looped = FisherSums.zeros(checked)
+    traces = torch.zeros(count, dtype=torch.float64, device=logits.device)
+    capture.begin(0)
+    add_one_at_a_time(
+        model, checked, few, estimator="lowrank", draws=1, seed=seed, sums=looped, traces=traces
+    )
+    floor = _NOISE_FLOOR * float(traces.sum())
+    wrong = set()
+    for name, expected in looped.squares.items():
+        difference = float((expected - batched.squares[name]).abs().sum())
+        if not difference <= _tolerance(parameters[name]) * float(expected.sum()) + floor:
+            wrong.add(name)
+    return wrong
+
+
+def forward_hooked(model: nn.Module, capture: Capture, batch: Batch) -> Tensor:
+    """The logits of a batch, with the capture watching."""
+    capture.begin(batch_size(batch))
+    return forward_logits(model, batch)
+
+
+def _tolerance(parameter: Tensor) -> float:
+    """Relative difference that rounding explains: a wrong rule is off by far more."""
+    if parameter.dtype == torch.float64:
+        return 1e-6
+    return 1e-2 if parameter.dtype == torch.float32 else 0.25
