@@ -1,0 +1,40 @@
+"""Copying a checkpoint that was made elsewhere into the workspace."""
+
+from pathlib import Path
+
+from pipeline.errors import NoInput
+from pipeline.store import atomic
+from pipeline.store.hashing import FISHER_FILE
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Copy a checkpoint's files, without hidden files and Fisher sidecars; links are replaced by what they name.
+
+    A Hub cache keeps its files as links, so the source may hold them; the copy never does.
+
+    Args:
+        source: a folder with config.json.
+        target: a folder that does not exist yet, inside a stage's partial folder.
+
+    Raises:
+        NoInput: the source is no checkpoint.
+        AccessDenied, CannotWrite: as `atomic.copy_file`.
+    """
+    if not (source / "config.json").is_file():
+        raise NoInput(f"{source}: is no checkpoint (config.json is missing)")
+    _copy_folder(source, target, depth=0)
+
+
+def _copy_folder(source: Path, target: Path, *, depth: int) -> None:
+    if depth > 8:
+        raise NoInput(
+            f"{source}: folders are nested too deeply for a checkpoint; a link may lead in a circle"
+        )
+    atomic.make_folder(target)
+    for path in sorted(source.iterdir()):
+        if path.name.startswith(".") or (depth == 0 and path.name == FISHER_FILE):
+            continue
+        if path.is_dir():
+            _copy_folder(path, target / path.name, depth=depth + 1)
+        elif path.is_file():
+            atomic.copy_file(path, target / path.name)

@@ -1,0 +1,95 @@
+"""SHA-256 of files, of JSON values, and of checkpoints: what the store takes for identity."""
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+from pipeline.errors import AccessDenied, ArtifactCorrupt, NoInput
+
+FISHER_FILE = "fisher.safetensors"
+"""The sidecar that may be put beside a finished checkpoint; it is no part of the checkpoint."""
+
+
+def sha256_bytes(data: bytes) -> str:
+    """The SHA-256 of some bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's content, 64 hexadecimal digits.
+
+    Raises:
+        NoInput: there is no such file.
+        AccessDenied: it may not be read.
+        ArtifactCorrupt: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise NoInput(f"{path}: there is no such file") from None
+    except PermissionError as error:
+        raise AccessDenied(f"{path}: cannot read it: {error.strerror}") from error
+    except OSError as error:
+        raise ArtifactCorrupt(f"{path}: cannot read it: {error.strerror}") from error
+
+
+def sha256_json(value: object) -> str:
+    """The SHA-256 of a JSON value in canonical form: sorted keys, no spaces, ASCII.
+
+    Raises:
+        ValueError: for NaN and infinite numbers.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return sha256_bytes(text.encode("ascii"))
+
+
+def checkpoint_files(folder: Path) -> list[str]:
+    """The names of a checkpoint's files, relative and sorted, without sidecars and hidden or unfinished files.
+
+    Raises:
+        NoInput: there is no such folder, or nothing in it.
+        ArtifactCorrupt: a symbolic link or device is inside.
+        AccessDenied: it may not be read.
+    """
+    names: list[str] = []
+    _collect(folder, "", names)
+    if not names:
+        raise NoInput(
+            f"{folder}: an empty folder, expected a checkpoint with config.json and model.safetensors"
+        )
+    return sorted(names)
+
+
+def checkpoint_hash(folder: Path) -> str:
+    """A checkpoint's identity: the SHA-256 over the sorted pairs (relative name, SHA-256 of the content).
+
+    Raises:
+        NoInput, ArtifactCorrupt, AccessDenied: as `checkpoint_files`.
+    """
+    return sha256_json([[name, sha256_file(folder / name)] for name in checkpoint_files(folder)])
+
+
+def _collect(folder: Path, prefix: str, names: list[str]) -> None:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoInput(f"{folder}: there is no such folder, expected a checkpoint") from None
+    except PermissionError as error:
+        raise AccessDenied(f"{folder}: cannot read it: {error.strerror}") from error
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.name.startswith(".") or name == FISHER_FILE:
+            continue
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            _collect(folder / entry.name, f"{name}/", names)
+        elif stat.S_ISREG(mode):
+            names.append(name)
+        else:
+            raise ArtifactCorrupt(
+                f"{folder / entry.name}: a checkpoint holds regular files only; this is a link or device. "
+                f"Copy the checkpoint with: cp -rL SOURCE TARGET"
+            )

@@ -1,0 +1,144 @@
+"""The registry: which checkpoint serves, how it came to, and the `champion` link that follows it.
+
+`registry.json` is the truth and is replaced first; the link is for servers and is mended when it lags behind.
+Call what writes here with the workspace's lock held.
+"""
+
+import os
+
+from pipeline.errors import ArtifactCorrupt, NoInput
+from pipeline.store import atomic
+from pipeline.store.hashing import checkpoint_hash
+from pipeline.store.records import (
+    Action,
+    CheckpointRef,
+    GateOutcome,
+    Promotion,
+    Registry,
+    read_registry_file,
+    write_record,
+)
+from pipeline.store.run_directory import Workspace
+
+
+def read_registry(workspace: Workspace) -> Registry:
+    """The registry; an empty one where nothing was promoted yet.
+
+    Raises:
+        ArtifactCorrupt: it is damaged.
+    """
+    return read_registry_file(workspace.registry_file)
+
+
+def promote(
+    workspace: Workspace,
+    ref: CheckpointRef,
+    *,
+    action: Action,
+    by: str,
+    reason: str,
+    verdict: GateOutcome | None,
+    at: str,
+) -> Registry:
+    """Make a checkpoint the champion, after proving that it is what its record says.
+
+    Promoting the champion again changes nothing but a link that lags behind: a run that was killed after the
+    promotion repeats it safely.
+
+    Args:
+        ref: the checkpoint.
+        action: how it comes about, for the history.
+        by: who, such as a login name.
+        reason: why, in words.
+        verdict: what the gate had said, if it was asked.
+        at: when, UTC, ISO 8601 in seconds with Z.
+
+    Returns:
+        The registry as it now is.
+
+    Raises:
+        ArtifactCorrupt: the checkpoint or the registry is damaged; nothing was written.
+        AccessDenied, CannotWrite: as `atomic.write_file`.
+    """
+    registry = read_registry(workspace)
+    verify_checkpoint(workspace, ref)
+    if registry.champion != ref:
+        entry = Promotion(
+            action=action,
+            checkpoint=ref,
+            previous=registry.champion,
+            at=at,
+            by=by,
+            reason=reason,
+            verdict=verdict,
+        )
+        registry = Registry(champion=ref, history=(*registry.history, entry))
+        write_record(workspace.registry_file, registry)
+    mend_link(workspace, registry)
+    return registry
+
+
+def rollback(workspace: Workspace, *, by: str, reason: str, at: str) -> Registry:
+    """Make the champion before the present one the champion again; a second rollback goes one further back.
+
+    Raises:
+        NoInput: there is no earlier champion.
+        ArtifactCorrupt: the earlier checkpoint or the registry is damaged; nothing was written.
+        AccessDenied, CannotWrite: as `atomic.write_file`.
+    """
+    line = succession(read_registry(workspace))
+    if len(line) < 2:
+        raise NoInput(
+            f"{workspace.registry_file}: there is no earlier champion to go back to. Run: retrain status"
+        )
+    return promote(workspace, line[-2], action="rollback", by=by, reason=reason, verdict=None, at=at)
+
+
+def succession(registry: Registry) -> list[CheckpointRef]:
+    """The champions that led to the present one, oldest first; those that were rolled back are left out."""
+    line: list[CheckpointRef] = []
+    for entry in registry.history:
+        if entry.action == "rollback":
+            line.pop()
+        else:
+            line.append(entry.checkpoint)
+    return line
+
+
+def verify_checkpoint(workspace: Workspace, ref: CheckpointRef) -> None:
+    """Prove that the checkpoint in the workspace is the one that a record names.
+
+    Raises:
+        ArtifactCorrupt: it is missing or has another hash.
+    """
+    folder = workspace.resolve(ref.path)
+    mend = f"Restore it from a backup, or run: retrain run --month {ref.month} --force"
+    try:
+        found = checkpoint_hash(folder)
+    except NoInput:
+        raise ArtifactCorrupt(
+            f"{folder}: the checkpoint of attempt {ref.attempt} is missing. {mend}"
+        ) from None
+    if found != ref.sha256:
+        raise ArtifactCorrupt(
+            f"{folder}: damaged: attempt {ref.attempt} recorded the checkpoint's hash {ref.sha256}, "
+            f"it has {found}. {mend}"
+        )
+
+
+def mend_link(workspace: Workspace, registry: Registry | None = None) -> bool:
+    """Point the `champion` link where the registry says; returns whether it had to be changed.
+
+    Raises:
+        ArtifactCorrupt: the registry is damaged.
+        AccessDenied, CannotWrite: as `atomic.replace_link`.
+    """
+    champion = (registry or read_registry(workspace)).champion
+    if champion is None:
+        return False
+    link = workspace.champion_link
+    target = workspace.resolve(champion.path)
+    if link.is_symlink() and os.readlink(link) == os.path.relpath(target, link.parent):
+        return False
+    atomic.replace_link(link, target)
+    return True

@@ -1,0 +1,375 @@
+"""Where everything lies: the workspace, its months, and the folder of each attempt."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import AccessDenied, ArtifactCorrupt, NoInput, UsageError
+from pipeline.months import Month
+from pipeline.store import atomic
+from pipeline.store.hashing import checkpoint_hash
+from pipeline.store.records import CheckpointRef, Manifest, read_record, read_registry_file, write_record
+
+STAGES = ("ingest", "fisher", "finetune", "eval")
+"""The stages' folders, in the order in which they run."""
+
+_MONTH = re.compile(r"\A(?!0000)[0-9]{4}-(0[1-9]|1[0-2])\Z")
+_NUMBER = re.compile(r"\A[0-9]{3,6}\Z")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One attempt at one month: `runs/<month>/<number>/`."""
+
+    folder: Path
+
+    @property
+    def month(self) -> Month:
+        return Month.parse(self.folder.parent.name)
+
+    @property
+    def attempt(self) -> str:
+        """The attempt's id, such as `2026-03/001`."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @property
+    def number(self) -> int:
+        return int(self.folder.name)
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "run.log"
+
+    @property
+    def events_file(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def report_file(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where this attempt's own checkpoint lies, once fine-tuning is finished."""
+        return self.stage("finetune") / "checkpoint"
+
+    def stage(self, name: str) -> Path:
+        """The finished place of a stage.
+
+        Raises:
+            UsageError: there is no stage of that name.
+        """
+        if name not in STAGES:
+            raise UsageError(f"stage {name!r}: expected one of {', '.join(STAGES)}")
+        return self.folder / name
+
+    def is_begun(self) -> bool:
+        """Whether anything was written here; a killed process may leave an empty folder."""
+        return any(not atomic.is_temporary(path.name) for path in self.folder.iterdir())
+
+    def has_manifest(self) -> bool:
+        return self.manifest_file.exists()
+
+    def read_manifest(self) -> Manifest:
+        """The attempt's manifest, proven to be what was written.
+
+        Raises:
+            NoInput: the attempt has none.
+            ArtifactCorrupt: it is damaged, or is another attempt's.
+        """
+        manifest = read_record(
+            self.manifest_file,
+            Manifest,
+            mend=f"Restore it from a backup, or run: retrain run --month {self.folder.parent.name} --force",
+        )
+        if manifest.attempt != self.attempt:
+            raise ArtifactCorrupt(
+                f"{self.manifest_file}: belongs to attempt {manifest.attempt}, not to {self.attempt}. "
+                f"Restore it from a backup, or run: retrain run --month {self.folder.parent.name} --force"
+            )
+        return manifest
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace the manifest; the one of a finished attempt is never changed, and writing it again does nothing.
+
+        Raises:
+            UsageError: the attempt is finished with another manifest, or the manifest is another attempt's.
+            AccessDenied, CannotWrite: as `atomic.write_file`.
+        """
+        if manifest.attempt != self.attempt:
+            raise UsageError(f"{self.manifest_file}: a manifest of {manifest.attempt} cannot be kept here")
+        if self.has_manifest():
+            present = self.read_manifest()
+            if present == manifest:
+                return
+            if present.status == "finished":
+                raise UsageError(
+                    f"{self.manifest_file}: attempt {self.attempt} is finished and is not changed any more. "
+                    f"Run: retrain run --month {self.folder.parent.name} --force"
+                )
+        write_record(self.manifest_file, manifest, read_only=manifest.status == "finished")
+
+    def log(self, line: str) -> None:
+        """Add a line to run.log."""
+        atomic.append_line(self.log_file, line)
+
+    def append_event(self, event: str, *, at: str, **details: object) -> None:
+        """Add an event to events.jsonl, durably.
+
+        Args:
+            event: its name, such as `stage_finished`.
+            at: when, in UTC, ISO 8601.
+            details: JSON values.
+        """
+        line = atomic.render_json_line({"at": at, "event": event, **details})
+        atomic.append_line(self.events_file, line, durable=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a REF names: a checkpoint's folder, and the attempt that it belongs to, if any."""
+
+    checkpoint: Path
+    run: RunDirectory | None
+    ref: CheckpointRef | None
+    """None for a folder outside the workspace's runs."""
+
+
+class Workspace(os.PathLike[str]):
+    """The folder with `retrain.yaml`, feedback, golden sets, runs and the registry; made by `retrain init`.
+
+    Args:
+        root: the folder; symbolic links above and at it are resolved once, none is followed inside `runs/`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.config_file = self.root / "retrain.yaml"
+        self.feedback = self.root / "feedback"
+        self.golden = self.root / "golden"
+        self.runs = self.root / "runs"
+        self.registry_file = self.root / "registry.json"
+        self.champion_link = self.root / "champion"
+
+    def __fspath__(self) -> str:
+        return str(self.root)
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.root)!r})"
+
+    def relative(self, path: Path) -> str:
+        """A path inside the workspace as the records write it: POSIX, relative.
+
+        Raises:
+            UsageError: the path lies outside the workspace.
+        """
+        try:
+            return Path(os.path.abspath(path)).relative_to(self.root).as_posix()
+        except ValueError:
+            raise UsageError(f"{path}: lies outside the workspace {self.root}") from None
+
+    def resolve(self, relative: str) -> Path:
+        """The path of something that a record names; symbolic links on the way are refused.
+
+        Raises:
+            ArtifactCorrupt: the name leads outside the workspace, or a link is on the way.
+        """
+        parts = relative.split("/")
+        if any(part in ("", ".", "..") for part in parts) or "\0" in relative:
+            raise ArtifactCorrupt(f"{self.root}: a record names the path {relative!r}, which is not inside")
+        path = self.root
+        for part in parts:
+            path = path / part
+            _refuse_link(path)
+        return path
+
+    def months(self) -> list[Month]:
+        """The months that have attempts, in order."""
+        return [Month.parse(folder.name) for folder in _folders(self.runs, _MONTH) if self._attempts(folder)]
+
+    def attempts(self, month: Month) -> list[RunDirectory]:
+        """A month's attempts, oldest first; a folder in which nothing was written yet is none.
+
+        Raises:
+            ArtifactCorrupt: a symbolic link stands where a month or an attempt should be.
+        """
+        _refuse_link(self.runs)
+        folder = self.runs / str(month)
+        _refuse_link(folder)
+        return self._attempts(folder)
+
+    def latest_attempt(self, month: Month) -> RunDirectory | None:
+        """A month's newest attempt, None when it has none."""
+        attempts = self.attempts(month)
+        return attempts[-1] if attempts else None
+
+    def attempt(self, attempt_id: str) -> RunDirectory:
+        """The attempt of an id such as `2026-03/001`.
+
+        Raises:
+            UsageError: it is not such an id. NoInput: there is no such attempt.
+        """
+        month, _, number = attempt_id.partition("/")
+        if not _MONTH.match(month) or not _NUMBER.match(number):
+            raise UsageError(f"attempt {attempt_id!r}: expected an id such as 2026-03/001")
+        for run in self.attempts(Month.parse(month)):
+            if run.folder.name == number:
+                return run
+        raise NoInput(f"attempt {attempt_id}: there is none in {self.root}. {self._existing()}")
+
+    def new_attempt(self, month: Month) -> RunDirectory:
+        """Make the folder of a month's next attempt; one that was left empty is used again.
+
+        Raises:
+            AccessDenied, CannotWrite: as `atomic.make_folder`.
+        """
+        begun = self.latest_attempt(month)
+        number = begun.number + 1 if begun else 1
+        run = RunDirectory(self.runs / str(month) / f"{number:03d}")
+        atomic.make_folder(run.folder)
+        return run
+
+    def find(self, ref: str) -> Found:
+        """The checkpoint that a REF names.
+
+        `champion`: the registry's. A month: its newest promoted attempt, or, when none was promoted, its newest
+        finished attempt with a candidate; never one that is still running. An attempt id: that attempt's
+        candidate. Anything else is a path, of a checkpoint's folder or of an attempt's, from the current
+        folder or from the workspace.
+
+        Raises:
+            NoInput: there is nothing of that name; the text lists what exists.
+            ArtifactCorrupt: a record on the way is damaged, or a symbolic link is inside `runs/`.
+        """
+        if ref == "champion":
+            champion = read_registry_file(self.registry_file).champion
+            if champion is None:
+                raise NoInput(
+                    f"{self.registry_file}: there is no champion yet. Run: retrain launch --data FILE"
+                )
+            return self._found(champion, self.attempt(champion.attempt))
+        if _MONTH.match(ref):
+            return self._find_month(Month.parse(ref))
+        month, _, number = ref.partition("/")
+        if _MONTH.match(month) and _NUMBER.match(number):
+            run = self.attempt(ref)
+            return self._found(self._candidate(run), run)
+        return self._find_path(ref)
+
+    def _find_month(self, month: Month) -> Found:
+        promoted: list[tuple[CheckpointRef, RunDirectory]] = []
+        finished: list[tuple[CheckpointRef, RunDirectory]] = []
+        ever_champion = {entry.checkpoint.attempt for entry in read_registry_file(self.registry_file).history}
+        for run in self.attempts(month):
+            if not run.has_manifest():
+                continue
+            manifest = run.read_manifest()
+            if manifest.status != "finished" or manifest.candidate is None:
+                continue
+            finished.append((manifest.candidate, run))
+            if run.attempt in ever_champion:
+                promoted.append((manifest.candidate, run))
+        if not finished:
+            raise NoInput(f"month {month}: no finished attempt has a checkpoint. {self._existing()}")
+        return self._found(*(promoted or finished)[-1])
+
+    def _find_path(self, ref: str) -> Found:
+        if "\0" in ref or not ref:
+            raise NoInput(f"{ref!r}: is neither a month, nor an attempt, nor a path. {self._existing()}")
+        for start in (Path.cwd(), self.root):
+            path = Path(os.path.abspath(start / ref))
+            if not _is_folder(path):
+                continue
+            if path == self.champion_link:
+                return self.find("champion")
+            inside = path.is_relative_to(self.runs)
+            if inside:
+                self.resolve(self.relative(path))
+                month, _, rest = path.relative_to(self.runs).as_posix().partition("/")
+                number, _, rest = rest.partition("/")
+                if _MONTH.match(month) and _NUMBER.match(number):
+                    run = self.attempt(f"{month}/{number}")
+                    if not rest:
+                        return self._found(self._candidate(run), run)
+                    if (path / "config.json").is_file():
+                        return Found(path, run, self.reference(path, run))
+            if (path / "config.json").is_file():
+                return Found(path, None, None)
+            raise NoInput(f"{path}: is no checkpoint (config.json is missing). {self._existing()}")
+        raise NoInput(f"{ref!r}: is neither a month, nor an attempt, nor a folder. {self._existing()}")
+
+    def reference(self, checkpoint: Path, run: RunDirectory) -> CheckpointRef:
+        """The record that names a checkpoint; reads all of its files to hash them."""
+        return CheckpointRef(
+            path=self.relative(checkpoint),
+            sha256=checkpoint_hash(checkpoint),
+            month=str(run.month),
+            attempt=run.attempt,
+        )
+
+    def _candidate(self, run: RunDirectory) -> CheckpointRef:
+        candidate = run.read_manifest().candidate if run.has_manifest() else None
+        if candidate is None:
+            raise NoInput(f"attempt {run.attempt}: has no checkpoint. {self._existing()}")
+        return candidate
+
+    def _found(self, ref: CheckpointRef, run: RunDirectory) -> Found:
+        checkpoint = self.resolve(ref.path)
+        if not checkpoint.is_dir():
+            raise ArtifactCorrupt(
+                f"{checkpoint}: is missing; attempt {run.attempt} names it. "
+                f"Restore it from a backup, or run: retrain run --month {ref.month} --force"
+            )
+        return Found(checkpoint, run, ref)
+
+    def _attempts(self, folder: Path) -> list[RunDirectory]:
+        runs = [RunDirectory(path) for path in _folders(folder, _NUMBER)]
+        return sorted((run for run in runs if run.is_begun()), key=lambda run: run.number)
+
+    def _existing(self) -> str:
+        ids = [run.attempt for month in self.months() for run in self.attempts(month)]
+        if not ids:
+            return f"There are no attempts in {self.root} yet. Run: retrain launch --data FILE"
+        shown = ", ".join(ids[-20:])
+        return f"Attempts here: {'... ' if len(ids) > 20 else ''}{shown}. Run: retrain status"
+
+
+def _folders(parent: Path, name: re.Pattern[str]) -> Iterator[Path]:
+    """The folders below `parent` whose names match, in order; a symbolic link of such a name is refused."""
+    try:
+        entries = sorted(os.listdir(parent))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except PermissionError as error:
+        raise AccessDenied(f"{parent}: cannot list it: {error.strerror}. Check its permissions") from error
+    for entry in entries:
+        path = parent / entry
+        if name.match(entry):
+            _refuse_link(path)
+            if path.is_dir():
+                yield path
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # a name that is too long, or a folder on the way that may not be entered
+        return False
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise ArtifactCorrupt(
+            f"{path}: expected a file or folder, found a symbolic link; links are not followed here. Remove it"
+        )

@@ -1,0 +1,171 @@
+"""A stage's folder: written beside its place, hashed, recorded, renamed; and verified when read.
+
+While a stage works, `.NAME.partial` holds `identity.json` (what the work is for), the outputs so far, and
+`resume/` (what the work can go on from). The finished folder holds the outputs and `record.json`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
+from pipeline.store import atomic
+from pipeline.store.hashing import FISHER_FILE, sha256_file, sha256_json
+from pipeline.store.records import StageRecord, read_record, write_record
+
+RECORD_FILE = "record.json"
+IDENTITY_FILE = "identity.json"
+RESUME_FOLDER = "resume"
+
+_AGAIN = "Run the month again in a new attempt: retrain run --month MONTH --force"
+
+
+def partial_folder(target: Path) -> Path:
+    """Where a stage works until it is finished: a sibling of its place."""
+    return target.with_name(f".{target.name}.partial")
+
+
+def open_stage(target: Path, identity: Mapping[str, object], *, resumable: bool = False) -> Path:
+    """Make the folder in which a stage works.
+
+    Args:
+        target: the stage's finished place, which must not exist.
+        identity: `StageRecord.identity()` of the work that begins.
+        resumable: make a `resume/` folder in it, and keep what an interrupted stage left there when its
+            identity was the same; everything else that it left is removed.
+
+    Returns:
+        The folder to write into; `commit_stage` finishes it.
+
+    Raises:
+        UsageError: the stage is finished already; finished folders are never written again.
+        AccessDenied, CannotWrite: as `atomic.write_file`.
+    """
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"{target}: is finished, and finished stages are not written again. {_AGAIN}")
+    partial = partial_folder(target)
+    if resumable and _is_same_work(partial, identity):
+        for left_over in sorted(partial.iterdir()):
+            if left_over.name not in (IDENTITY_FILE, RESUME_FOLDER):
+                atomic.remove_tree(left_over)
+    else:
+        # the identity goes first: a removal that is cut short must not leave half of resume/ under its name
+        if partial.is_dir() and not partial.is_symlink():
+            atomic.remove_tree(partial / IDENTITY_FILE)
+        atomic.remove_tree(partial)
+        atomic.make_folder(partial)
+        atomic.write_json(partial / IDENTITY_FILE, dict(identity))
+    if resumable:
+        atomic.make_folder(partial / RESUME_FOLDER)
+    return partial
+
+
+def commit_stage(partial: Path, target: Path, planned: StageRecord) -> StageRecord:
+    """Finish a stage: hash its outputs, make all durable, write the record last, rename into place.
+
+    Args:
+        partial: the folder from `open_stage`, with every output in it.
+        target: the stage's finished place.
+        planned: the record without outputs.
+
+    Returns:
+        The record with the SHA-256 of every output.
+
+    Raises:
+        ArtifactCorrupt: a symbolic link or a device is among the outputs.
+        UsageError: the target exists.
+        AccessDenied, CannotWrite: as `atomic.write_file`.
+    """
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"{target}: is finished, and finished stages are not written again. {_AGAIN}")
+    atomic.sweep(partial)
+    outputs = {
+        name: sha256_file(partial / name)
+        for name in _files(partial)
+        if name not in (IDENTITY_FILE, RECORD_FILE) and not name.startswith(f"{RESUME_FOLDER}/")
+    }
+    record = planned.model_copy(update={"outputs": outputs})
+    atomic.remove_tree(partial / IDENTITY_FILE)
+    atomic.remove_tree(partial / RESUME_FOLDER)
+    atomic.sync_tree(partial)
+    write_record(partial / RECORD_FILE, record, read_only=True)
+    atomic.rename_folder(partial, target)
+    return record
+
+
+def read_stage(target: Path) -> StageRecord | None:
+    """The record of a finished stage, None where the stage is not finished; outputs are not looked at.
+
+    Raises:
+        ArtifactCorrupt: the folder is there without a sound record.
+    """
+    if target.is_symlink():
+        raise ArtifactCorrupt(f"{target}: expected a folder, found a symbolic link. Remove it and run again")
+    if not target.exists():
+        return None
+    try:
+        return read_record(target / RECORD_FILE, StageRecord, mend=_AGAIN)
+    except NoInput:
+        raise ArtifactCorrupt(f"{target / RECORD_FILE}: is missing from a finished stage. {_AGAIN}") from None
+
+
+def verify_stage(target: Path) -> StageRecord:
+    """Prove that a finished stage holds exactly what it recorded.
+
+    A `fisher.safetensors` beside a recorded checkpoint is permitted; it is bound by its own metadata.
+
+    Raises:
+        NoInput: the stage is not finished.
+        ArtifactCorrupt: a file is changed, missing, or should not be there; names the file and both hashes.
+    """
+    record = read_stage(target)
+    if record is None:
+        raise NoInput(f"{target}: there is no finished stage. Run: retrain run --month MONTH")
+    found = [name for name in _files(target) if name != RECORD_FILE and not _is_permitted(name, record)]
+    for name in found:
+        if name not in record.outputs:
+            raise ArtifactCorrupt(
+                f"{target / name}: is not among the recorded outputs. Remove it, or: {_AGAIN}"
+            )
+    for name, recorded in sorted(record.outputs.items()):
+        if name not in found:
+            raise ArtifactCorrupt(
+                f"{target / name}: is missing; recorded with the hash {recorded}. "
+                f"Restore it from a backup, or: {_AGAIN}"
+            )
+        actual = sha256_file(target / name)
+        if actual != recorded:
+            raise ArtifactCorrupt(
+                f"{target / name}: damaged: recorded with the hash {recorded}, has {actual}. "
+                f"Restore it from a backup, or: {_AGAIN}"
+            )
+    return record
+
+
+def _is_same_work(partial: Path, identity: Mapping[str, object]) -> bool:
+    if partial.is_symlink() or not partial.is_dir() or (partial / RESUME_FOLDER).is_symlink():
+        return False
+    try:
+        return sha256_json(atomic.read_json(partial / IDENTITY_FILE)) == sha256_json(dict(identity))
+    except (NoInput, ArtifactCorrupt):
+        return False
+
+
+def _is_permitted(name: str, record: StageRecord) -> bool:
+    folder, _, file = name.rpartition("/")
+    if atomic.is_temporary(file):
+        # left by a process that was killed while it put a Fisher there; the next run sweeps it away
+        return True
+    return file == FISHER_FILE and name not in record.outputs and f"{folder}/config.json" in record.outputs
+
+
+def _files(folder: Path, prefix: str = "") -> Iterator[str]:
+    """The names of all files below a folder, relative, in sorted order."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise ArtifactCorrupt(
+                f"{path}: expected a file or folder, found a symbolic link or device. {_AGAIN}"
+            )
+        if path.is_dir():
+            yield from _files(path, f"{prefix}{path.name}/")
+        else:
+            yield prefix + path.name
