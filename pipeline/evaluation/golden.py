@@ -30,9 +30,9 @@ class GoldenSet:
 def parse_golden(records: Sequence[Mapping[str, object]], *, name: str, where: str) -> GoldenSet:
     """Check decoded rows and make a golden set of them; fields other than the four are left aside.
 
-    `text` and `label` are required. An `id` that is absent or null is made from text and label, so that
-    it is the same in every run. An absent or null `slice` becomes ''. An empty file gives an empty set,
-    which the gate refuses.
+    `text` and `label` are required. An `id` that is absent, null or empty is made from text and label, so
+    that it is the same in every run; a whole number is taken as text. An absent or null `slice` becomes
+    ''. An empty file gives an empty set, which the gate refuses.
 
     Args:
         records: one mapping per row, in file order.
@@ -52,7 +52,7 @@ def parse_golden(records: Sequence[Mapping[str, object]], *, name: str, where: s
             continue
         row = _row(record)
         if row.id in row_of_id:
-            same = f"id {row.id!r}" if record.get("id") is not None else "text and label"
+            same = f"id {row.id!r}" if _has_id(record) else "text and label"
             problems.append(f"row {number}: the same {same} as row {row_of_id[row.id]}; each must occur once")
             continue
         row_of_id[row.id] = number
@@ -70,9 +70,11 @@ def _problems(record: Mapping[str, object]) -> list[str]:
         if value is None:
             if required:
                 found.append(f"{field!r} is missing")
+        elif field == "id" and type(value) is int:
+            continue
         elif not isinstance(value, str):
             found.append(f"{field!r} is {type(value).__name__}, expected text")
-        elif field != "slice" and not value.strip():
+        elif required and not value.strip():
             found.append(f"{field!r} is empty")
         elif not _is_encodable(value):
             found.append(f"{field!r} holds half of a surrogate pair, which is not text")
@@ -89,9 +91,13 @@ def _is_encodable(text: str) -> bool:
 
 def _row(record: Mapping[str, object]) -> GoldenRow:
     text, label = str(record["text"]), str(record["label"])
-    given = record.get("id")
     made = sha256(f"{text}\0{label}".encode()).hexdigest()[:16]
-    return GoldenRow(made if given is None else str(given), text, label, str(record.get("slice") or ""))
+    row_id = str(record["id"]) if _has_id(record) else made
+    return GoldenRow(row_id, text, label, str(record.get("slice") or ""))
+
+
+def _has_id(record: Mapping[str, object]) -> bool:
+    return record.get("id") not in (None, "")
 
 
 def _message(problems: Sequence[str], where: str) -> str:

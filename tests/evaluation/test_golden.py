@@ -30,6 +30,13 @@ def test_absent_ids_are_made_from_text_and_label_the_same_each_time() -> None:
     assert again.id == second.id == "363e5fd523550a92"
 
 
+def test_an_empty_id_is_made_and_a_number_is_taken_as_text() -> None:
+    made, numbered = parse(
+        {"id": "", "text": "no wifi", "label": "vpn"}, {"id": 7, "text": "x", "label": "l"}
+    )
+    assert (made.id, numbered.id) == ("363e5fd523550a92", "7")
+
+
 def test_the_same_id_twice_is_refused_with_both_rows() -> None:
     with pytest.raises(BadData, match=r"row 3: the same id 'a' as row 1"):
         parse(
@@ -52,8 +59,8 @@ def test_the_same_row_twice_without_ids_is_refused() -> None:
         ({"text": "x"}, "row 1: 'label' is missing"),
         ({"text": "x", "label": 4}, "row 1: 'label' is int, expected text"),
         ({"text": " \n", "label": "l"}, "row 1: 'text' is empty"),
-        ({"id": "", "text": "x", "label": "l"}, "row 1: 'id' is empty"),
-        ({"id": 7, "text": "x", "label": "l"}, "row 1: 'id' is int, expected text"),
+        ({"id": True, "text": "x", "label": "l"}, "row 1: 'id' is bool, expected text"),
+        ({"id": 7.5, "text": "x", "label": "l"}, "row 1: 'id' is float, expected text"),
         ({"text": "x", "label": "l", "slice": ["new"]}, "row 1: 'slice' is list, expected text"),
         ({"text": "broken \ud83d", "label": "l"}, "row 1: 'text' holds half of a surrogate pair"),
     ],
