@@ -12,12 +12,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import AccessDenied, ArtifactCorrupt, CannotWrite, NoInput, RetrainError
+from pipeline.errors import ArtifactCorrupt, CannotWrite, NoInput
 from pipeline.store import strict_json
+from pipeline.store.refusals import explained
 
 Step = Literal["mkdir", "create", "write", "fsync", "chmod", "rename", "symlink", "remove"]
 
@@ -61,7 +62,7 @@ def write_file(path: Path, data: bytes, *, read_only: bool = False) -> None:
         CannotWrite: any other failure (ENOSPC, EROFS, EIO, EFBIG, ...); the temporary file is gone.
     """
     temporary = _temporary_beside(path)
-    with _explained("write", path):
+    with explained("write", path):
         try:
             _write_new(temporary, data, read_only=read_only)
             fault_point("rename", path)
@@ -109,7 +110,7 @@ def read_file(path: Path, *, limit_bytes: int | None = None) -> bytes:
         ArtifactCorrupt: it is not a regular file, or larger than `limit_bytes`.
         AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
     """
-    with _explained("read", path):
+    with explained("read", path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -151,7 +152,7 @@ def append_line(path: Path, text: str, *, durable: bool = False) -> None:
     """
     line = "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    with _explained("append to", path):
+    with explained("append to", path):
         fault_point("create", path)
         descriptor = os.open(path, flags, 0o666 & ~_mask)
         try:
@@ -171,7 +172,7 @@ def replace_link(link: Path, target: Path) -> None:
         AccessDenied, CannotWrite: as `write_file`, and when `link` is there but is no symbolic link.
     """
     temporary = _temporary_beside(link)
-    with _explained("replace the link", link):
+    with explained("replace the link", link):
         if os.path.lexists(link) and not link.is_symlink():
             raise CannotWrite(f"{link}: expected a symbolic link, found something else; move it away")
         try:
@@ -192,7 +193,7 @@ def make_folder(folder: Path) -> None:
     Raises:
         AccessDenied, CannotWrite: as `write_file`, and when a file is in the way.
     """
-    with _explained("make the folder", folder):
+    with explained("make the folder", folder):
         missing = []
         current = folder
         while not current.is_dir():
@@ -214,7 +215,7 @@ def rename_folder(source: Path, target: Path) -> None:
     Raises:
         AccessDenied, CannotWrite: as `write_file`.
     """
-    with _explained("rename to", target):
+    with explained("rename to", target):
         fault_point("rename", target)
         os.rename(source, target)
         _flush_folder(target.parent)
@@ -226,7 +227,7 @@ def copy_file(source: Path, target: Path) -> None:
     Raises:
         AccessDenied, CannotWrite: as `write_file`.
     """
-    with _explained("copy to", target), open(source, "rb") as reader:
+    with explained("copy to", target), open(source, "rb") as reader:
         fault_point("create", target)
         descriptor = os.open(target, _NEW_FILE, 0o666 & ~_mask)
         try:
@@ -246,7 +247,7 @@ def sync_tree(folder: Path) -> None:
         AccessDenied, CannotWrite: as `write_file`.
     """
     for path in _walk_up(folder):
-        with _explained("flush", path):
+        with explained("flush", path):
             mode = path.lstat().st_mode
             if stat.S_ISDIR(mode):
                 _flush_folder(path, mode=0o777 & ~_mask)
@@ -267,7 +268,7 @@ def remove_tree(path: Path) -> None:
     Raises:
         AccessDenied, CannotWrite: as `write_file`.
     """
-    with _explained("remove", path):
+    with explained("remove", path):
         if not os.path.lexists(path):
             return
         for inner in _walk_up(path):
@@ -283,16 +284,17 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.match(name) is not None
 
 
-def sweep(folder: Path) -> list[Path]:
-    """Remove the unfinished files that killed processes left in a folder and below; returns their paths.
+def sweep(folder: Path, *, below: bool = True) -> list[Path]:
+    """Remove the unfinished files that killed processes left in a folder, and `below` it; returns their paths.
 
     Call it with the workspace's lock held: another process's unfinished file looks the same.
 
     Raises:
         AccessDenied, CannotWrite: as `write_file`.
     """
-    with _explained("sweep", folder):
-        left_over = [path for path in _walk_up(folder) if path != folder and is_temporary(path.name)]
+    with explained("sweep", folder):
+        paths = _walk_up(folder) if below else folder.iterdir()
+        left_over = sorted(path for path in paths if path != folder and is_temporary(path.name))
     for path in left_over:
         remove_tree(path)
     return left_over
@@ -363,32 +365,3 @@ def _walk_up(path: Path) -> Iterator[Path]:
 def _kind(mode: int) -> str:
     names = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe"}
     return names.get(stat.S_IFMT(mode), "a device or socket")
-
-
-@contextmanager
-def _explained(action: str, path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into the project's errors, with the path and what to do."""
-    try:
-        yield
-    except RetrainError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise AccessDenied(
-                f"{path}: cannot {action} it: {reason}. Check the owner and permissions of {path.parent}"
-            ) from error
-        advice = _ADVICE.get(error.errno or 0, "the disk or file system failed; see the system's log")
-        raise CannotWrite(f"{path}: cannot {action} it: {reason}; {advice}") from error
-
-
-_ADVICE = {
-    errno.ENOSPC: "the disk is full: free some space, then run the same command again",
-    errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
-    errno.EFBIG: "it is larger than the limit on file sizes (ulimit -f): raise it and run the same command again",
-    errno.EROFS: "the file system is read-only: mount it writable and run the same command again",
-    errno.ENOENT: "its folder does not exist",
-    errno.ENOTDIR: "a file is where a folder should be",
-    errno.EEXIST: "something with that name is already there",
-    errno.ELOOP: "it is a symbolic link, which is never followed here",
-}

@@ -50,10 +50,12 @@ class FisherMetadata(Record):
     seed: int
     trace: float
     """The sum of all entries."""
-    trace_standard_error: float
-    """The standard error of the trace over examples."""
+    trace_standard_error: float | None
+    """The standard error of the trace over examples, None where one example gives no spread."""
     division: str
     """What the sums were divided by."""
+    settings: dict[str, str | int | float]
+    """What was asked for; another answer to it is another Fisher."""
     fingerprint: Sha256
     """SHA-256 over the sorted names, types and shapes of the tensors."""
 

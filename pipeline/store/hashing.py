@@ -6,7 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from pipeline.errors import AccessDenied, ArtifactCorrupt, NoInput
+from pipeline.errors import ArtifactCorrupt, NoInput
+from pipeline.store.refusals import explained
 
 FISHER_FILE = "fisher.safetensors"
 """The sidecar that may be put beside a finished checkpoint; it is no part of the checkpoint."""
@@ -22,18 +23,14 @@ def sha256_file(path: Path) -> str:
 
     Raises:
         NoInput: there is no such file.
-        AccessDenied: it may not be read.
-        ArtifactCorrupt: it cannot be read.
+        AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
     """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise NoInput(f"{path}: there is no such file") from None
-    except PermissionError as error:
-        raise AccessDenied(f"{path}: cannot read it: {error.strerror}") from error
-    except OSError as error:
-        raise ArtifactCorrupt(f"{path}: cannot read it: {error.strerror}") from error
+    with explained("read", path):
+        try:
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise NoInput(f"{path}: there is no such file") from None
 
 
 def sha256_json(value: object) -> str:
@@ -52,7 +49,7 @@ def checkpoint_files(folder: Path) -> list[str]:
     Raises:
         NoInput: there is no such folder, or nothing in it.
         ArtifactCorrupt: a symbolic link or device is inside.
-        AccessDenied: it may not be read.
+        AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
     """
     names: list[str] = []
     _collect(folder, "", names)
@@ -73,12 +70,11 @@ def checkpoint_hash(folder: Path) -> str:
 
 
 def _collect(folder: Path, prefix: str, names: list[str]) -> None:
-    try:
-        entries = list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        raise NoInput(f"{folder}: there is no such folder, expected a checkpoint") from None
-    except PermissionError as error:
-        raise AccessDenied(f"{folder}: cannot read it: {error.strerror}") from error
+    with explained("read", folder):
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoInput(f"{folder}: there is no such folder, expected a checkpoint") from None
     for entry in entries:
         name = prefix + entry.name
         if entry.name.startswith(".") or name == FISHER_FILE:

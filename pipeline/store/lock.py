@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import AccessDenied, ArtifactCorrupt, CannotWrite, NoInput, WorkspaceLocked
+from pipeline.errors import AccessDenied, CannotWrite, NoInput, RetrainError, WorkspaceLocked
 from pipeline.store import atomic
 
 LOCK_FILE = ".retrain.lock"
@@ -57,8 +57,9 @@ def workspace_lock(workspace: os.PathLike[str], *, wait_seconds: float = 0.0) ->
         atomic.write_json(root / HOLDER_FILE, _myself())
         yield
     finally:
-        with suppress(OSError):
-            os.unlink(root / HOLDER_FILE)
+        # a note that cannot be removed names a process that is gone, which readers of the note notice
+        with suppress(RetrainError):
+            atomic.remove_tree(root / HOLDER_FILE)
         lock.release()
 
 
@@ -75,7 +76,7 @@ def _holder(root: Path) -> str:
     """Who holds the lock, in words; waits a moment for a holder that has not yet written who it is."""
     deadline = time.monotonic() + _HOLDER_WAIT_SECONDS
     while True:
-        with suppress(NoInput, ArtifactCorrupt, AccessDenied, CannotWrite):
+        with suppress(RetrainError):
             found = atomic.read_json(root / HOLDER_FILE)
             if isinstance(found, dict) and _may_be_alive(found):
                 return f"process {found.get('pid')} on {found.get('host')}, since {found.get('since')},"

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import AccessDenied, ArtifactCorrupt, NoInput, UsageError
+from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
 from pipeline.months import Month
 from pipeline.store import atomic
 from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.records import CheckpointRef, Manifest, read_record, read_registry_file, write_record
+from pipeline.store.refusals import explained
 
 STAGES = ("ingest", "fisher", "finetune", "eval")
 """The stages' folders, in the order in which they run."""
@@ -75,10 +76,12 @@ class RunDirectory:
 
     def is_begun(self) -> bool:
         """Whether anything was written here; a killed process may leave an empty folder."""
-        return any(not atomic.is_temporary(path.name) for path in self.folder.iterdir())
+        with explained("read", self.folder):
+            return any(not atomic.is_temporary(path.name) for path in self.folder.iterdir())
 
     def has_manifest(self) -> bool:
-        return self.manifest_file.exists()
+        with explained("read", self.manifest_file):
+            return self.manifest_file.exists()
 
     def read_manifest(self) -> Manifest:
         """The attempt's manifest, proven to be what was written.
@@ -193,6 +196,20 @@ class Workspace(os.PathLike[str]):
             _refuse_link(path)
         return path
 
+    def sweep(self) -> list[Path]:
+        """Remove what killed processes left unfinished; with the lock held. Users' own folders are left alone.
+
+        Returns:
+            The paths that were removed.
+
+        Raises:
+            AccessDenied, CannotWrite: as `atomic.sweep`.
+        """
+        removed = atomic.sweep(self.root, below=False)
+        if self.runs.is_dir() and not self.runs.is_symlink():
+            removed += atomic.sweep(self.runs)
+        return removed
+
     def months(self) -> list[Month]:
         """The months that have attempts, in order."""
         return [Month.parse(folder.name) for folder in _folders(self.runs, _MONTH) if self._attempts(folder)]
@@ -294,6 +311,8 @@ class Workspace(os.PathLike[str]):
                 return self.find("champion")
             inside = path.is_relative_to(self.runs)
             if inside:
+                if any(part.startswith(".") for part in path.relative_to(self.runs).parts):
+                    raise NoInput(f"{path}: belongs to a stage that is not finished. {self._existing()}")
                 self.resolve(self.relative(path))
                 month, _, rest = path.relative_to(self.runs).as_posix().partition("/")
                 number, _, rest = rest.partition("/")
@@ -346,12 +365,11 @@ class Workspace(os.PathLike[str]):
 
 def _folders(parent: Path, name: re.Pattern[str]) -> Iterator[Path]:
     """The folders below `parent` whose names match, in order; a symbolic link of such a name is refused."""
-    try:
-        entries = sorted(os.listdir(parent))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except PermissionError as error:
-        raise AccessDenied(f"{parent}: cannot list it: {error.strerror}. Check its permissions") from error
+    with explained("list", parent):
+        try:
+            entries = sorted(os.listdir(parent))
+        except (FileNotFoundError, NotADirectoryError):
+            return
     for entry in entries:
         path = parent / entry
         if name.match(entry):

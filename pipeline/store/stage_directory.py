@@ -4,6 +4,7 @@ While a stage works, `.NAME.partial` holds `identity.json` (what the work is for
 `resume/` (what the work can go on from). The finished folder holds the outputs and `record.json`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
 from pipeline.store import atomic
 from pipeline.store.hashing import FISHER_FILE, sha256_file, sha256_json
 from pipeline.store.records import StageRecord, read_record, write_record
+from pipeline.store.refusals import explained
 
 RECORD_FILE = "record.json"
 IDENTITY_FILE = "identity.json"
 RESUME_FOLDER = "resume"
 
-_AGAIN = "Run the month again in a new attempt: retrain run --month MONTH --force"
+_MONTH = re.compile(r"\A[0-9]{4}-[0-9]{2}\Z")
 
 
 def partial_folder(target: Path) -> Path:
@@ -41,7 +43,9 @@ def open_stage(target: Path, identity: Mapping[str, object], *, resumable: bool 
         AccessDenied, CannotWrite: as `atomic.write_file`.
     """
     if target.exists() or target.is_symlink():
-        raise UsageError(f"{target}: is finished, and finished stages are not written again. {_AGAIN}")
+        raise UsageError(
+            f"{target}: is finished, and finished stages are not written again. {_again(target)}"
+        )
     partial = partial_folder(target)
     if resumable and _is_same_work(partial, identity):
         for left_over in sorted(partial.iterdir()):
@@ -76,11 +80,13 @@ def commit_stage(partial: Path, target: Path, planned: StageRecord) -> StageReco
         AccessDenied, CannotWrite: as `atomic.write_file`.
     """
     if target.exists() or target.is_symlink():
-        raise UsageError(f"{target}: is finished, and finished stages are not written again. {_AGAIN}")
+        raise UsageError(
+            f"{target}: is finished, and finished stages are not written again. {_again(target)}"
+        )
     atomic.sweep(partial)
     outputs = {
         name: sha256_file(partial / name)
-        for name in _files(partial)
+        for name in _files(partial, target)
         if name not in (IDENTITY_FILE, RECORD_FILE) and not name.startswith(f"{RESUME_FOLDER}/")
     }
     record = planned.model_copy(update={"outputs": outputs})
@@ -103,9 +109,23 @@ def read_stage(target: Path) -> StageRecord | None:
     if not target.exists():
         return None
     try:
-        return read_record(target / RECORD_FILE, StageRecord, mend=_AGAIN)
+        return read_record(target / RECORD_FILE, StageRecord, mend=_again(target))
     except NoInput:
-        raise ArtifactCorrupt(f"{target / RECORD_FILE}: is missing from a finished stage. {_AGAIN}") from None
+        raise ArtifactCorrupt(
+            f"{target / RECORD_FILE}: is missing from a finished stage. {_again(target)}"
+        ) from None
+
+
+def require_stage(target: Path) -> StageRecord:
+    """The record of a stage that must be finished.
+
+    Raises:
+        NoInput: it is not finished. ArtifactCorrupt: as `read_stage`.
+    """
+    record = read_stage(target)
+    if record is None:
+        raise NoInput(f"{target}: there is no finished stage. Run: retrain run --month {_month(target)}")
+    return record
 
 
 def verify_stage(target: Path) -> StageRecord:
@@ -117,26 +137,26 @@ def verify_stage(target: Path) -> StageRecord:
         NoInput: the stage is not finished.
         ArtifactCorrupt: a file is changed, missing, or should not be there; names the file and both hashes.
     """
-    record = read_stage(target)
-    if record is None:
-        raise NoInput(f"{target}: there is no finished stage. Run: retrain run --month MONTH")
-    found = [name for name in _files(target) if name != RECORD_FILE and not _is_permitted(name, record)]
+    record = require_stage(target)
+    found = [
+        name for name in _files(target, target) if name != RECORD_FILE and not _is_permitted(name, record)
+    ]
     for name in found:
         if name not in record.outputs:
             raise ArtifactCorrupt(
-                f"{target / name}: is not among the recorded outputs. Remove it, or: {_AGAIN}"
+                f"{target / name}: is not among the recorded outputs. Remove it, or: {_again(target)}"
             )
     for name, recorded in sorted(record.outputs.items()):
         if name not in found:
             raise ArtifactCorrupt(
                 f"{target / name}: is missing; recorded with the hash {recorded}. "
-                f"Restore it from a backup, or: {_AGAIN}"
+                f"Restore it from a backup, or: {_again(target)}"
             )
         actual = sha256_file(target / name)
         if actual != recorded:
             raise ArtifactCorrupt(
                 f"{target / name}: damaged: recorded with the hash {recorded}, has {actual}. "
-                f"Restore it from a backup, or: {_AGAIN}"
+                f"Restore it from a backup, or: {_again(target)}"
             )
     return record
 
@@ -158,14 +178,26 @@ def _is_permitted(name: str, record: StageRecord) -> bool:
     return file == FISHER_FILE and name not in record.outputs and f"{folder}/config.json" in record.outputs
 
 
-def _files(folder: Path, prefix: str = "") -> Iterator[str]:
+def _files(folder: Path, target: Path, prefix: str = "") -> Iterator[str]:
     """The names of all files below a folder, relative, in sorted order."""
-    for path in sorted(folder.iterdir()):
+    with explained("read", folder):
+        paths = sorted(folder.iterdir())
+    for path in paths:
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise ArtifactCorrupt(
-                f"{path}: expected a file or folder, found a symbolic link or device. {_AGAIN}"
+                f"{path}: expected a file or folder, found a symbolic link or device. {_again(target)}"
             )
         if path.is_dir():
-            yield from _files(path, f"{prefix}{path.name}/")
+            yield from _files(path, target, f"{prefix}{path.name}/")
         else:
             yield prefix + path.name
+
+
+def _month(target: Path) -> str:
+    """The month in a stage's path, runs/<month>/<attempt>/<stage>, for commands that can be copied."""
+    name = target.parent.parent.name
+    return name if _MONTH.match(name) else "MONTH"
+
+
+def _again(target: Path) -> str:
+    return f"Run the month again in a new attempt: retrain run --month {_month(target)} --force"

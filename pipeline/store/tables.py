@@ -5,6 +5,7 @@ pyarrow is imported inside functions only: commands that need no table start wit
 
 import csv
 import io
+import itertools
 import math
 import os
 import stat
@@ -24,11 +25,13 @@ ColumnType = Literal["string", "int", "float", "bool"]
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 FILE_LIMIT_BYTES = 512 * 2**20
 """The largest file that is read, and the most that a Parquet file may decode to."""
-ROW_LIMIT = 5_000_000
+ROW_LIMIT = 2_000_000
 LINE_LIMIT_BYTES = 2**20
 """The longest line or cell; a longer one is refused alone."""
 
 _BATCH_ROWS = 4096
+_CELL_BYTES = 64
+"""What a cell takes in Python's memory besides its text: a file may hold billions of empty ones."""
 
 
 class Row(NamedTuple):
@@ -59,10 +62,17 @@ def read_table(path: Path) -> list[Row]:
         raise BadData(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     data = _read_regular(path)
     if path.suffix == ".jsonl":
-        return list(_jsonl_rows(data))
-    if path.suffix == ".csv":
-        return list(_csv_rows(path, data))
-    return list(_parquet_rows(path, data))
+        found = _jsonl_rows(data)
+    elif path.suffix == ".csv":
+        found = _csv_rows(path, data)
+    else:
+        found = _parquet_rows(path, data)
+    rows = list(itertools.islice(found, ROW_LIMIT + 1))
+    if len(rows) > ROW_LIMIT:
+        raise BadData(
+            f"{path}: more than {ROW_LIMIT} rows, which is the most that is read; split it into several"
+        )
+    return rows
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
@@ -179,7 +189,7 @@ def _json_record(line: bytes) -> dict[str, object] | str:
 def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
     # bytes that are not UTF-8 become lone surrogates here, so that they cost their own row only
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(_csv_lines(path, text), strict=True)
     header: list[str] | None = None
     while True:
         line = reader.line_num + 1
@@ -200,6 +210,15 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
             yield Row(line, _csv_record(header, cells))
     if header is None:
         raise BadData(f"{path}: is empty, expected a header line with at least text,label")
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[str]:
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        if len(line) > LINE_LIMIT_BYTES:
+            raise BadData(
+                f"{path}: line {number} has {len(line)} characters, at most {LINE_LIMIT_BYTES} are read"
+            )
+        yield line
 
 
 def _csv_header(path: Path, cells: list[str]) -> list[str]:
@@ -240,7 +259,7 @@ def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
         number, decoded = 0, 0
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-            decoded += sum(_decoded_bytes(column) for column in batch.columns)
+            decoded += sum(_decoded_bytes(column) + _CELL_BYTES * len(column) for column in batch.columns)
             if decoded > FILE_LIMIT_BYTES:
                 raise BadData(f"{path}: decodes to more than {FILE_LIMIT_BYTES} bytes; split it into several")
             for record in _plain_batch(batch).to_pylist():
@@ -293,7 +312,7 @@ def _decoded_bytes(column: "pa.Array") -> int:
     if not pa.types.is_dictionary(column.type):
         return int(column.nbytes)
     lengths = pc.binary_length(column.dictionary)
-    return (pc.sum(pc.take(lengths, column.indices)).as_py() or 0) + 8 * len(column)
+    return pc.sum(pc.take(lengths, column.indices)).as_py() or 0
 
 
 def _plain_batch(batch: "pa.RecordBatch") -> "pa.RecordBatch":
