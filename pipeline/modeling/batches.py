@@ -1,6 +1,8 @@
 """Texts to token ids once, and token ids to padded batches of like length."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,6 +10,18 @@ from torch import Tensor
 
 Encoded = list[int]
 """The token ids of one text, with special tokens, without padding."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokenised rows: ids decide the order of training, `encoded` and `label_ids` are what is learned."""
+
+    ids: tuple[str, ...]
+    encoded: tuple[Encoded, ...]
+    label_ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Encoded]:
@@ -39,3 +53,14 @@ def padded_batches(
     for start in range(0, len(order), batch_size):
         positions = order[start : start + batch_size]
         yield positions, pad(tokenizer, [rows[position] for position in positions])
+
+
+def keyed_batches(tokenizer: Any, examples: Examples, *, batch_size: int = 32) -> Iterator[dict[str, Tensor]]:
+    """Padded batches with `labels` [B] and `example_keys` [B], so that random draws belong to the row's id."""
+    for positions, batch in padded_batches(tokenizer, examples.encoded, batch_size=batch_size):
+        keys = [int.from_bytes(hashlib.sha256(examples.ids[p].encode()).digest()[:7]) for p in positions]
+        yield {
+            **batch,
+            "labels": torch.tensor([examples.label_ids[p] for p in positions], dtype=torch.int64),
+            "example_keys": torch.tensor(keys, dtype=torch.int64),
+        }

@@ -39,9 +39,9 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return None
 
 
-def torch_facts() -> dict[str, str]:
+def torch_facts() -> dict[str, str | None]:
     """What decides the bits of a result beside the seed: CPU capability and GPU name."""
-    facts = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
+    facts: dict[str, str | None] = {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
     if torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name()
+        facts["accelerator"] = torch.cuda.get_device_name()
     return facts

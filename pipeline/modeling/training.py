@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from pipeline.config import TrainSection
 from pipeline.errors import TrainingDiverged
 from pipeline.ewc.penalty import add_penalty_gradient_
-from pipeline.modeling.batches import Encoded, pad
+from pipeline.modeling.batches import Examples, pad
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import head_parameters, trained_parameters
 from pipeline.modeling.prediction import mean_loss
@@ -24,18 +24,6 @@ from pipeline.progress import Progress, silent
 
 LOG_STEPS = 5
 """Optimizer steps between two rows of metrics."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Tokenised rows: ids decide the order of training, `encoded` and `label_ids` are what is learned."""
-
-    ids: tuple[str, ...]
-    encoded: tuple[Encoded, ...]
-    label_ids: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""All printing: data to stdout, talk to stderr. Text from data is shown with control characters escaped."""
+
+import json
+import sys
+from collections.abc import Sequence
+
+
+def data(text: str) -> None:
+    """Print lines of data to stdout."""
+    print(printable(text), flush=True)
+
+
+def document(value: object) -> None:
+    """Print one JSON document to stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def json_line(value: object) -> None:
+    """Print one line of JSONL to stdout."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def note(text: str) -> None:
+    """Say something to the person at the terminal or in the log, on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def failure(program: str, text: str) -> None:
+    """Say on stderr why the command stops."""
+    print(f"{program}: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """The text with every control character but the line feed escaped, so that it cannot steer a terminal."""
+    return "".join(
+        c if c == "\n" or (c.isprintable() and c != "\x7f") else c.encode("unicode_escape").decode()
+        for c in text.encode("utf-8", "backslashreplace").decode("utf-8")
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Rows in columns of equal width, the first `left` columns flush left, the others flush right."""
+    cells = [[printable(cell).replace("\n", " ") for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = []
+    for row in cells:
+        columns = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(columns).rstrip())
+    return "\n".join(lines)
+
+
+def points(value: float | None, *, signed: bool = False) -> str:
+    """A number of points of accuracy, or a dash."""
+    if value is None:
+        return "-"
+    return f"{value:+.2f}" if signed else f"{value:.2f}"

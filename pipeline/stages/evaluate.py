@@ -1,0 +1,177 @@
+"""Evaluate: candidate and base on every golden set up to the month, and the gate's verdict."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.errors import ArtifactCorrupt
+from pipeline.evaluation.gate import Check, GateLimits, Verdict, judge
+from pipeline.evaluation.golden import GoldenSet
+from pipeline.evaluation.scorecard import Scorecard, score, scorecard, scorecard_from_record
+from pipeline.months import Month
+from pipeline.progress import Progress
+from pipeline.stages.finetune import CHECKPOINT_FOLDER, candidate_of
+from pipeline.stages.golden_sets import golden_files, golden_hashes, read_golden
+from pipeline.stages.lineage import ancestors
+from pipeline.stages.stage import RunContext, Stage
+from pipeline.store import atomic
+from pipeline.store.tables import ColumnType, write_parquet
+
+if TYPE_CHECKING:
+    from pipeline.modeling.checkpoint import Classifier
+
+SCORECARD_FILE, PREDICTIONS_FILE, GATE_FILE = "scorecard.json", "predictions.parquet", "gate.json"
+PREDICTION_COLUMNS: dict[str, ColumnType] = {
+    "golden": "string",
+    "id": "string",
+    "slice": "string",
+    "label": "string",
+    "before": "string",
+    "before_confidence": "float",
+    "after": "string",
+    "after_confidence": "float",
+}
+Answers = dict[str, list[tuple[str, float]]]
+"""Golden set name to (label, confidence) of each of its rows."""
+
+
+def answers(
+    checkpoint: Path, golden: list[GoldenSet], *, max_length: int, device: str, progress: Progress
+) -> Answers:
+    """What a checkpoint says about every golden row."""
+    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.modeling.device import choose_device
+    from pipeline.modeling.prediction import predict
+
+    classifier: Classifier = load_classifier(checkpoint)
+    classifier.model.to(choose_device(device))
+    said: Answers = {}
+    with progress("evaluate", sum(len(item.rows) for item in golden), "row") as advance:
+        for item in golden:
+            said[item.name] = predict(classifier, [row.text for row in item.rows], max_length)
+            advance(len(item.rows))
+    return said
+
+
+def compare(
+    golden: list[GoldenSet], before: Answers | None, after: Answers, *, own: str | None, confidence: float
+) -> Scorecard:
+    """Two models' answers on golden sets, the set named `own` apart from the prior ones."""
+    scores = [
+        score(
+            item,
+            None if before is None else [label for label, _ in before[item.name]],
+            [label for label, _ in after[item.name]],
+            confidence=confidence,
+        )
+        for item in golden
+    ]
+    return scorecard(
+        next((s for s in scores if s.name == own), None),
+        [s for s in scores if s.name != own],
+        confidence=confidence,
+    )
+
+
+def gate_limits(context: RunContext) -> GateLimits:
+    """The gate's limits from the configuration."""
+    gate = context.config.gate
+    return GateLimits(gate.max_drop, gate.min_gain, gate.confidence, gate.min_rows)
+
+
+def recorded_verdict(folder: Path) -> Verdict:
+    """The gate's verdict of a finished evaluation."""
+    try:
+        return TypeAdapter(Verdict).validate_python(atomic.read_json(folder / GATE_FILE))
+    except ValidationError as error:
+        raise ArtifactCorrupt(f"{folder / GATE_FILE}: is no verdict: {error.errors()[0]['msg']}") from None
+
+
+def recorded_scorecard(folder: Path) -> Scorecard:
+    """The scorecard of a finished evaluation."""
+    content: Any = atomic.read_json(folder / SCORECARD_FILE)
+    return scorecard_from_record(content, where=str(folder / SCORECARD_FILE))
+
+
+def _golden(context: RunContext) -> dict[Month, Path]:
+    line = ancestors(context.workspace, context.base)
+    first = Month.parse(line[0].month) if line else context.month
+    return golden_files(context.workspace, context.config.golden.path, first=first, last=context.month)
+
+
+def missing_golden(context: RunContext) -> list[str]:
+    """The months of the line of descent, and the month itself, that have no golden set."""
+    there = {str(month) for month in _golden(context)}
+    wanted = [ref.month for ref in ancestors(context.workspace, context.base)] + [str(context.month)]
+    return [month for month in dict.fromkeys(wanted) if month not in there]
+
+
+def _inputs(context: RunContext) -> dict[str, str]:
+    inputs = golden_hashes(context.workspace, _golden(context))
+    inputs["candidate"] = candidate_of(context).sha256
+    if context.base is not None:
+        inputs["base checkpoint"] = context.base.sha256
+    return inputs
+
+
+def _settings(context: RunContext) -> dict[str, Any]:
+    resolved = context.config.resolved()
+    return {
+        "gate": resolved["gate"],
+        "golden": resolved["golden"],
+        "max_length": resolved["model"]["max_length"],
+        "missing": missing_golden(context),
+    }
+
+
+def _body(context: RunContext, folder: Path) -> None:
+    golden = [read_golden(file, name=str(month)) for month, file in _golden(context).items()]
+    options: dict[str, Any] = {
+        "max_length": context.config.model.max_length,
+        "device": context.device,
+        "progress": context.progress,
+    }
+    after = answers(context.output("finetune") / CHECKPOINT_FOLDER, golden, **options)
+    before = answers(context.workspace.root / context.base.path, golden, **options) if context.base else None
+    limits = gate_limits(context)
+    card = compare(golden, before, after, own=str(context.month), confidence=limits.confidence)
+    if context.base is None:
+        verdict = Verdict(True, (Check("launch", True, "the first champion has nothing to forget"),))
+    else:
+        verdict = judge(card, limits, missing=missing_golden(context))
+    write_parquet(folder / PREDICTIONS_FILE, _prediction_rows(golden, before, after), PREDICTION_COLUMNS)
+    atomic.write_json(folder / SCORECARD_FILE, asdict(card))
+    atomic.write_json(folder / GATE_FILE, asdict(verdict))
+
+
+def _prediction_rows(golden: list[GoldenSet], before: Answers | None, after: Answers) -> list[dict[str, Any]]:
+    rows = []
+    for item in golden:
+        for index, row in enumerate(item.rows):
+            old = before[item.name][index] if before is not None else (None, None)
+            new = after[item.name][index]
+            rows.append(
+                {
+                    "golden": item.name,
+                    "id": row.id,
+                    "slice": row.slice,
+                    "label": row.label,
+                    "before": old[0],
+                    "before_confidence": old[1],
+                    "after": new[0],
+                    "after_confidence": new[1],
+                }
+            )
+    return rows
+
+
+EVALUATE = Stage(
+    name="eval",
+    reads="the candidate, the base checkpoint, the golden sets of every month up to this one",
+    writes="scorecard.json, predictions.parquet, gate.json",
+    inputs=_inputs,
+    settings=_settings,
+    body=_body,
+)

@@ -1,0 +1,267 @@
+"""Fisher: the diagonal Fisher information of the base checkpoint on what it was trained on, beside it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import Config
+from pipeline.errors import ArtifactCorrupt, NoInput
+from pipeline.feedback import Row, seeded_sample
+from pipeline.progress import Progress
+from pipeline.stages.lineage import ancestors
+from pipeline.stages.stage import RunContext, Stage
+from pipeline.stages.tables import examples, training_hash, training_rows
+from pipeline.store import atomic
+from pipeline.store.fisher_file import FisherMetadata, check_binding, fingerprint, read_fisher, write_fisher
+from pipeline.store.hashing import FISHER_FILE, sha256_file
+from pipeline.store.records import CheckpointRef
+from pipeline.store.run_directory import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.ewc.fisher import FisherEstimate
+
+RECORD_FILE = "fisher.json"
+ARMS_WITH_FISHER = frozenset({"ewc"})
+DIVISION = "number of examples; an example's squared gradients are summed over labels weighted by p"
+
+
+@dataclass(frozen=True)
+class FisherSettings:
+    """What decides a Fisher besides checkpoint and data; see the configuration for the meanings."""
+
+    estimator: str
+    samples: int
+    seed: int
+    layers: str
+    max_length: int
+    months: str = "latest"
+    gamma: float = 1.0
+
+    @classmethod
+    def of(cls, config: Config) -> "FisherSettings":
+        """The settings of a workspace."""
+        return cls(
+            estimator=config.fisher.estimator,
+            samples=config.fisher.samples,
+            seed=config.seed,
+            layers=config.train.layers,
+            max_length=config.model.max_length,
+            months=config.ewc.months,
+            gamma=config.ewc.gamma,
+        )
+
+
+@dataclass(frozen=True)
+class FisherRecord:
+    """What fisher.json holds: where the file lies, its hash, and how it was made."""
+
+    path: str
+    sha256: str
+    metadata: dict[str, Any]
+
+
+def estimate_fisher(
+    checkpoint: Path, rows: Sequence[Row], settings: FisherSettings, *, device: str, progress: Progress
+) -> "FisherEstimate":
+    """The Fisher diagonal of a checkpoint's trained parameters, averaged over at most `samples` of the rows.
+
+    Raises:
+        NoInput: without rows. ArtifactCorrupt: when a label is not one of the checkpoint's.
+    """
+    from pipeline.ewc.fisher import fisher_diagonal
+    from pipeline.modeling.batches import keyed_batches
+    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.modeling.device import choose_device
+    from pipeline.modeling.head import trained_parameters
+
+    if not rows:
+        raise NoInput(
+            f"{checkpoint}: the Fisher needs the rows that it was trained on, found none. Give --data FILE"
+        )
+    classifier = load_classifier(checkpoint)
+    unknown = sorted({row.label for row in rows} - set(classifier.labels.names))
+    if unknown:
+        raise ArtifactCorrupt(
+            f"{checkpoint}: the data has labels that the checkpoint's label2id lacks: {', '.join(unknown[:3])}. "
+            "Give the data that this checkpoint was trained on with --data FILE"
+        )
+    classifier.model.to(choose_device(device))
+    sample = seeded_sample(rows, settings.samples, seed=settings.seed, purpose="fisher")
+    tokenised = examples(classifier.tokenizer, sample, classifier.labels, settings.max_length)
+    with progress("fisher", len(sample), "example") as advance:
+        return fisher_diagonal(
+            classifier.model,
+            keyed_batches(classifier.tokenizer, tokenised),
+            estimator=settings.estimator,
+            parameters=trained_parameters(classifier.model, settings.layers),
+            seed=settings.seed,
+            advance=advance,
+        )
+
+
+def ensure_fisher(
+    workspace: Workspace,
+    checkpoint: CheckpointRef,
+    settings: FisherSettings,
+    *,
+    device: str,
+    progress: Progress,
+    force: bool = False,
+) -> Path:
+    """The Fisher file beside a checkpoint of the workspace, computed where it is not there yet.
+
+    With `months: online` it is gamma times the parent's Fisher plus the checkpoint's own, which is
+    computed on the table that the checkpoint was trained on; the parent's is computed first where it is
+    missing. A file that answers other settings is computed anew.
+
+    Raises:
+        ArtifactCorrupt: when the file that is there belongs to another checkpoint or other data, or is
+            damaged.
+    """
+    from pipeline.ewc.merge import merge_online
+
+    file = workspace.resolve(checkpoint.path) / FISHER_FILE
+    if file.exists() and not force and _answers(file, workspace, checkpoint, settings):
+        return file
+    attempt = workspace.attempt(checkpoint.attempt)
+    manifest = attempt.read_manifest()
+    estimate = estimate_fisher(
+        workspace.resolve(checkpoint.path), training_rows(attempt), settings, device=device, progress=progress
+    )
+    diagonal = {name: tensor.cpu() for name, tensor in estimate.diagonal.items()}
+    if settings.months == "online" and manifest.parent is not None:
+        older = ensure_fisher(workspace, manifest.parent, settings, device=device, progress=progress)
+        diagonal = merge_online(read_fisher(older)[0], diagonal, settings.gamma, where=str(older))
+    metadata = metadata_of(
+        estimate,
+        diagonal,
+        settings,
+        checkpoint_sha256=checkpoint.sha256,
+        data_sha256=training_hash(attempt),
+        months=_months(workspace, checkpoint, settings),
+    )
+    write_fisher(file, diagonal, metadata)
+    return file
+
+
+def metadata_of(
+    estimate: "FisherEstimate",
+    diagonal: dict[str, Any],
+    settings: FisherSettings,
+    *,
+    checkpoint_sha256: str,
+    data_sha256: str,
+    months: tuple[str, ...],
+) -> FisherMetadata:
+    """The metadata that binds a diagonal to its checkpoint and data."""
+    return FisherMetadata(
+        checkpoint_sha256=checkpoint_sha256,
+        data_sha256=data_sha256,
+        estimator=estimate.estimator,
+        requested=settings.samples,
+        draws=estimate.draws,
+        examples=estimate.examples,
+        months=months,
+        gamma=settings.gamma,
+        seed=settings.seed,
+        trace=sum(float(tensor.double().sum()) for tensor in diagonal.values()),
+        trace_standard_error=estimate.trace_standard_error,
+        division=DIVISION,
+        settings=asdict(settings),
+        fingerprint=fingerprint(diagonal),
+    )
+
+
+def _months(workspace: Workspace, checkpoint: CheckpointRef, settings: FisherSettings) -> tuple[str, ...]:
+    if settings.months == "latest":
+        return (checkpoint.month,)
+    return tuple(ref.month for ref in ancestors(workspace, checkpoint))
+
+
+def _answers(file: Path, workspace: Workspace, checkpoint: CheckpointRef, settings: FisherSettings) -> bool:
+    """Whether a file is the Fisher that is asked for; refuses one of another checkpoint or other data."""
+    metadata = read_fisher(file)[1]
+    check_binding(
+        metadata,
+        checkpoint_sha256=checkpoint.sha256,
+        data_sha256=training_hash(workspace.attempt(checkpoint.attempt)),
+        where=str(file),
+    )
+    return metadata.settings == asdict(settings) and metadata.months == _months(
+        workspace, checkpoint, settings
+    )
+
+
+def recorded_fisher(context: RunContext) -> FisherRecord:
+    """What the attempt's fisher stage recorded."""
+    file = context.output("fisher") / RECORD_FILE
+    content = atomic.read_json(file)
+    if not isinstance(content, dict) or not {"path", "sha256", "metadata"} <= content.keys():
+        raise ArtifactCorrupt(
+            f"{file}: names no Fisher file. Run: retrain run --month {context.month} --from fisher"
+        )
+    return FisherRecord(content["path"], content["sha256"], content["metadata"])
+
+
+def _uses_fisher(context: RunContext) -> bool:
+    return context.base is not None and context.arm in ARMS_WITH_FISHER
+
+
+def _inputs(context: RunContext) -> dict[str, str]:
+    if context.base is None or not _uses_fisher(context):
+        return {}
+    line = ancestors(context.workspace, context.base)
+    learned = line if context.config.ewc.months == "online" else line[-1:]
+    inputs = {
+        f"training table {ref.month}": training_hash(context.workspace.attempt(ref.attempt))
+        for ref in learned
+    }
+    return {**inputs, "base checkpoint": context.base.sha256}
+
+
+def _settings(context: RunContext) -> dict[str, Any]:
+    return asdict(FisherSettings.of(context.config)) if _uses_fisher(context) else {"arm": context.arm}
+
+
+def _body(context: RunContext, folder: Path) -> None:
+    if context.base is None or not _uses_fisher(context):
+        atomic.write_json(folder / RECORD_FILE, {"skipped": f"arm {context.arm} uses no Fisher"})
+        return
+    file = ensure_fisher(
+        context.workspace,
+        context.base,
+        FisherSettings.of(context.config),
+        device=context.device,
+        progress=context.progress,
+    )
+    record = FisherRecord(
+        path=context.workspace.relative(file),
+        sha256=sha256_file(file),
+        metadata=read_fisher(file)[1].model_dump(mode="json"),
+    )
+    atomic.write_json(folder / RECORD_FILE, asdict(record))
+
+
+def _check(context: RunContext) -> None:
+    if not _uses_fisher(context):
+        return
+    record = recorded_fisher(context)
+    file = context.workspace.resolve(record.path)
+    found = sha256_file(file) if file.exists() else "no file"
+    if found != record.sha256:
+        raise ArtifactCorrupt(
+            f"{file}: damaged: recorded with the hash {record.sha256}, found {found}. "
+            f"Run: fisher compute {file.parent} --force"
+        )
+
+
+FISHER = Stage(
+    name="fisher",
+    reads="the base checkpoint, the table that it was trained on, its parent's Fisher",
+    writes="fisher.json, and fisher.safetensors beside the base checkpoint",
+    inputs=_inputs,
+    settings=_settings,
+    body=_body,
+    check=_check,
+)

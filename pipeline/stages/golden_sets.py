@@ -1,0 +1,65 @@
+"""Find and read the golden sets of months."""
+
+from pathlib import Path
+
+from pipeline.errors import BadData
+from pipeline.evaluation.golden import GoldenSet, parse_golden
+from pipeline.months import Month
+from pipeline.store.hashing import sha256_file
+from pipeline.store.run_directory import Workspace
+from pipeline.store.tables import read_table
+
+OWN_GOLDEN_FILE = "golden.jsonl"
+"""What `ingest.golden_fraction` sets aside, in the ingest folder of the month's attempt."""
+
+
+def golden_file(workspace: Workspace, pattern: str, month: Month) -> Path | None:
+    """The file of a month's golden set: the team's own, else what the month's newest attempt set aside."""
+    own = workspace.root / pattern.replace("{month}", str(month))
+    if own.is_file():
+        return own
+    for attempt in reversed(workspace.attempts(month)):
+        aside = attempt.stage("ingest") / OWN_GOLDEN_FILE
+        if aside.is_file():
+            return aside
+    return None
+
+
+def golden_files(workspace: Workspace, pattern: str, *, first: Month, last: Month) -> dict[Month, Path]:
+    """The golden files of the months first..last that have one."""
+    found: dict[Month, Path] = {}
+    month = first
+    while month <= last:
+        file = golden_file(workspace, pattern, month)
+        if file is not None:
+            found[month] = file
+        month = month.next
+    return found
+
+
+def golden_hashes(workspace: Workspace, files: dict[Month, Path]) -> dict[str, str]:
+    """Workspace-relative path to SHA-256, for a stage's inputs."""
+    return {_relative(workspace, file): sha256_file(file) for file in files.values()}
+
+
+def read_golden(file: Path, *, name: str) -> GoldenSet:
+    """Read one golden set strictly; every row must be right, or the set proves nothing.
+
+    Raises:
+        NoInput: when the file is absent. BadData: when a row is damaged or an id is given twice.
+    """
+    rows = read_table(file)
+    damaged = [f"line {row.line}: {row.value}" for row in rows if isinstance(row.value, str)]
+    if damaged:
+        raise BadData(
+            f"{file}: {len(damaged)} unreadable row(s): {'; '.join(damaged[:5])}. Mend the golden set"
+        )
+    return parse_golden(
+        [row.value for row in rows if isinstance(row.value, dict)], name=name, where=str(file)
+    )
+
+
+def _relative(workspace: Workspace, file: Path) -> str:
+    root = workspace.root.resolve()
+    resolved = file.resolve()
+    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else file.name

@@ -1,0 +1,82 @@
+"""Where a month starts from, and which months came before it."""
+
+from pipeline.errors import NoInput, UsageError
+from pipeline.months import Month
+from pipeline.store.records import CheckpointRef, Manifest
+from pipeline.store.registry import read_registry
+from pipeline.store.run_directory import RunDirectory, Workspace
+
+
+def ancestors(workspace: Workspace, checkpoint: CheckpointRef | None) -> list[CheckpointRef]:
+    """The checkpoint and all that it descends from, the launch first; empty for None."""
+    line: list[CheckpointRef] = []
+    while checkpoint is not None:
+        line.append(checkpoint)
+        checkpoint = workspace.attempt(checkpoint.attempt).read_manifest().parent
+    return line[::-1]
+
+
+def base_for(workspace: Workspace, month: Month) -> CheckpointRef:
+    """The checkpoint that a month starts from: the champion, or its newest ancestor from before the month.
+
+    Raises:
+        NoInput: when there is none.
+    """
+    champion = read_registry(workspace).champion
+    if champion is None:
+        raise NoInput(
+            f"{workspace.root}: there is no champion yet. Run: retrain launch --data FILE --month YYYY-MM"
+        )
+    for checkpoint in reversed(ancestors(workspace, champion)):
+        if checkpoint.month < str(month):
+            return checkpoint
+    raise NoInput(
+        f"{month}: no champion from an earlier month; the first is of {ancestors(workspace, champion)[0].month}. "
+        "Run a later month"
+    )
+
+
+def months_between(base: CheckpointRef, month: Month) -> list[Month]:
+    """The months after the base checkpoint's and before `month`."""
+    months, current = [], Month.parse(base.month).next
+    while current < month:
+        months.append(current)
+        current = current.next
+    return months
+
+
+def refused_months(workspace: Workspace, base: CheckpointRef, month: Month) -> list[Month]:
+    """Months since the base whose candidate was refused: their feedback has not been learned yet."""
+    refused = []
+    for between in months_between(base, month):
+        manifest = _finished(workspace, between)
+        if manifest is not None and manifest.candidate is not None:
+            refused.append(between)
+    return refused
+
+
+def require_no_gap(workspace: Workspace, base: CheckpointRef, month: Month) -> None:
+    """Refuse to pass over months that were never run.
+
+    Raises:
+        UsageError: naming the missing months.
+    """
+    missing = [str(m) for m in months_between(base, month) if _finished(workspace, m) is None]
+    if missing:
+        raise UsageError(
+            f"{month}: the months {', '.join(missing)} were never run after {base.month}. "
+            f"Run: retrain run --month {missing[0]}, or pass over them with --allow-gap"
+        )
+
+
+def _finished(workspace: Workspace, month: Month) -> Manifest | None:
+    for attempt in reversed(workspace.attempts(month)):
+        manifest = attempt.read_manifest()
+        if manifest.status == "finished":
+            return manifest
+    return None
+
+
+def attempt_that_made(workspace: Workspace, checkpoint: CheckpointRef) -> RunDirectory:
+    """The attempt in whose run directory a checkpoint lies."""
+    return workspace.attempt(checkpoint.attempt)

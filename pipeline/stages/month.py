@@ -1,0 +1,335 @@
+"""The monthly job: ingest, Fisher, fine-tune, evaluate, gate, promote; and the launch that precedes it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pipeline.config import Config
+from pipeline.errors import NoInput, UsageError
+from pipeline.months import Month
+from pipeline.progress import Progress, silent
+from pipeline.stages.environment import environment_of
+from pipeline.stages.evaluate import EVALUATE, recorded_verdict
+from pipeline.stages.finetune import FINETUNE, candidate_of
+from pipeline.stages.fisher import FISHER
+from pipeline.stages.ingest import INGEST, feedback_files
+from pipeline.stages.journal import Clock, Journal
+from pipeline.stages.lineage import base_for, require_no_gap
+from pipeline.stages.plan import PlannedStage, plan
+from pipeline.stages.stage import LaunchInput, RunContext, Stage
+from pipeline.store import atomic
+from pipeline.store.records import CheckpointRef, GateOutcome, Manifest
+from pipeline.store.registry import promote, read_registry
+from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.stage_directory import commit_stage, open_stage, require_stage
+
+STAGES: tuple[Stage, ...] = (INGEST, FISHER, FINETUNE, EVALUATE)
+LAUNCH_STAGES: tuple[Stage, ...] = (INGEST, FINETUNE, EVALUATE)
+DONE, REFUSED = 0, 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a month is to be run.
+
+    Attributes:
+        promote: True forces promotion, False forbids it, None leaves it to the gate.
+        again_from: the first stage to run again even when it is fresh.
+        until: the last stage to run; the attempt then stays unfinished.
+        force: run everything in a new attempt.
+        allow_empty: record a month without feedback as done.
+        allow_gap: pass over months that were never run.
+        device, threads: recorded, and used by every stage.
+        command: the command line, for the manifest.
+        by: who asks, for the registry's history.
+    """
+
+    promote: bool | None = None
+    again_from: str | None = None
+    until: str | None = None
+    force: bool = False
+    allow_empty: bool = False
+    allow_gap: bool = False
+    device: str = "auto"
+    threads: int = 1
+    command: tuple[str, ...] = ()
+    by: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        status: `promoted`, `refused`, `kept` (passed, but not promoted), `stopped` (at --until), `empty`.
+        already: nothing was done, because all was done before.
+        reasons: why the gate refused.
+    """
+
+    month: Month
+    attempt: str
+    status: Literal["promoted", "refused", "kept", "stopped", "empty"]
+    already: bool
+    forced: bool
+    reasons: tuple[str, ...]
+    exit_code: int
+
+
+def launch(
+    workspace: Workspace,
+    config: Config,
+    month: Month,
+    source: LaunchInput,
+    *,
+    request: Request,
+    clock: Clock,
+    progress: Progress = silent,
+) -> Outcome:
+    """Train (or adopt) the first champion.
+
+    Raises:
+        UsageError: when the workspace has a champion already, made from something else.
+    """
+    champion = read_registry(workspace).champion
+    if champion is not None and not (champion.month == str(month) or request.force):
+        raise UsageError(
+            f"{workspace.root}: has a champion already, of {champion.month}. "
+            "Run: retrain run for the months after it, or retrain launch --force to start anew"
+        )
+    context = RunContext(
+        workspace=workspace,
+        config=config,
+        month=month,
+        attempt=newest_attempt(workspace, month),
+        base=None,
+        launch=source,
+        device=request.device,
+        progress=progress,
+    )
+    return _run(context, LAUNCH_STAGES, request=request, clock=clock)
+
+
+def run_month(
+    workspace: Workspace,
+    config: Config,
+    month: Month,
+    *,
+    request: Request,
+    clock: Clock,
+    progress: Progress = silent,
+) -> Outcome:
+    """Run a month from its feedback to the gate; a finished month does nothing and repeats its outcome.
+
+    Raises:
+        NoInput: when there is no earlier champion, or no feedback (unless `allow_empty`).
+        UsageError: when months before it were never run (unless `allow_gap`).
+    """
+    context = month_context(workspace, config, month, device=request.device, progress=progress)
+    assert context.base is not None
+    if not request.allow_gap:
+        require_no_gap(workspace, context.base, month)
+    try:
+        feedback_files(workspace, [source.path for source in config.ingest.sources], month)
+    except NoInput:
+        if not request.allow_empty:
+            raise
+        return _empty_month(context, request=request, clock=clock)
+    return _run(context, STAGES, request=request, clock=clock)
+
+
+def month_context(
+    workspace: Workspace, config: Config, month: Month, *, device: str = "auto", progress: Progress = silent
+) -> RunContext:
+    """The context of a month's newest attempt, or of its first one, which need not exist yet."""
+    return RunContext(
+        workspace=workspace,
+        config=config,
+        month=month,
+        attempt=newest_attempt(workspace, month),
+        base=base_for(workspace, month),
+        launch=None,
+        device=device,
+        progress=progress,
+    )
+
+
+def newest_attempt(workspace: Workspace, month: Month) -> RunDirectory:
+    """A month's newest attempt, or the run directory that its first one will have."""
+    return workspace.latest_attempt(month) or RunDirectory(workspace.runs / str(month) / "001")
+
+
+def dry_run(context: RunContext, request: Request) -> list[PlannedStage]:
+    """What `run` would do, stage by stage, without writing anything."""
+    if request.force:
+        return [PlannedStage(stage, True, False, "asked for with --force") for stage in STAGES]
+    return plan(context, STAGES, again_from=request.again_from)
+
+
+def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, clock: Clock) -> Outcome:
+    names = [stage.name for stage in stages]
+    for name in (request.again_from, request.until):
+        if name is not None and name not in names:
+            raise UsageError(f"stage {name!r}: expected one of {', '.join(names)}")
+    steps = (
+        [PlannedStage(stage, True, True, "asked for with --force") for stage in stages]
+        if request.force and context.attempt.has_manifest()
+        else plan(context, stages, again_from=request.again_from)
+    )
+    manifest = context.attempt.read_manifest() if context.attempt.has_manifest() else None
+    if manifest is not None and manifest.status == "finished" and not any(step.runs for step in steps):
+        return _finished_before(context, manifest, request=request, clock=clock)
+    if any(step.runs and step.finished for step in steps) or (
+        manifest is not None and manifest.status == "finished"
+    ):
+        context, steps = _new_attempt(context, steps)
+    atomic.make_folder(context.attempt.folder)
+    journal = Journal(context.attempt, clock)
+    context.attempt.write_manifest(_started(context, request, steps))
+    journal.tell("started", f"{context.month}: attempt {context.attempt.attempt}, arm {context.arm}")
+    for step in steps:
+        if step.runs:
+            _run_stage(context, step, journal)
+        if step.stage.name == request.until:
+            journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
+            return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
+    return _decide(context, request=request, clock=clock, journal=journal)
+
+
+def _new_attempt(context: RunContext, steps: list[PlannedStage]) -> tuple[RunContext, list[PlannedStage]]:
+    """A new attempt that takes over the stages that are fresh, so that nothing finished is edited."""
+    old = context
+    new = replace(context, attempt=context.workspace.new_attempt(context.month))
+    taken = []
+    for step in steps:
+        if step.runs:
+            taken.append(replace(step, finished=False))
+            continue
+        record = require_stage(old.output(step.stage.name))
+        target = new.output(step.stage.name)
+        partial = open_stage(target, record.identity())
+        for name in record.outputs:
+            atomic.make_folder((partial / name).parent)
+            atomic.copy_file(old.output(step.stage.name) / name, partial / name)
+        commit_stage(partial, target, record.model_copy(update={"outputs": {}}))
+        taken.append(replace(step, reason=f"fresh, taken over from {old.attempt.attempt}"))
+    return new, taken
+
+
+def _run_stage(context: RunContext, step: PlannedStage, journal: Journal) -> None:
+    name = step.stage.name
+    journal.tell(
+        "stage started", f"{context.month} {name}: runs ({step.reason})", stage=name, reason=step.reason
+    )
+    started = time.monotonic()
+    planned = step.stage.planned(context)
+    partial = open_stage(context.output(name), planned.identity())
+    step.stage.body(context, partial)
+    record = commit_stage(partial, context.output(name), planned)
+    manifest = context.attempt.read_manifest()
+    context.attempt.write_manifest(manifest.with_stage(record))
+    seconds = round(time.monotonic() - started, 2)
+    journal.tell(
+        "stage finished", f"{context.month} {name}: done in {seconds:.1f} s", stage=name, seconds=seconds
+    )
+
+
+def _started(context: RunContext, request: Request, steps: Sequence[PlannedStage]) -> Manifest:
+    fresh = [step.stage.name for step in steps if not step.runs]
+    return Manifest(
+        month=str(context.month),
+        attempt=context.attempt.attempt,
+        kind="month" if context.launch is None else "launch",
+        arm=context.arm,
+        status="running",
+        seed=context.config.seed,
+        config=context.config.resolved(),
+        parent=context.base,
+        candidate=None,
+        environment=environment_of(context, threads=request.threads),
+        stages={name: require_stage(context.output(name)) for name in fresh},
+        command=request.command,
+    )
+
+
+def _decide(context: RunContext, *, request: Request, clock: Clock, journal: Journal) -> Outcome:
+    """Promote or refuse, and finish the manifest."""
+    verdict = recorded_verdict(context.output("eval"))
+    candidate = candidate_of(context)
+    champion = read_registry(context.workspace).champion
+    older = champion is not None and champion.month > candidate.month
+    forced = request.promote is True and not verdict.passed
+    wanted = (
+        request.promote is not False and (verdict.passed or forced) and (not older or request.promote is True)
+    )
+    gate = GateOutcome(passed=verdict.passed, promoted=wanted, forced=forced, reasons=verdict.reasons)
+    if wanted:
+        _promote(context, candidate, gate, request=request, clock=clock)
+    elif older and verdict.passed and champion is not None:
+        journal.tell(
+            "kept", f"{context.month}: passed, but the champion is newer ({champion.month}); not promoted"
+        )
+    code = DONE if verdict.passed or forced else REFUSED
+    manifest = context.attempt.read_manifest()
+    context.attempt.write_manifest(
+        manifest.model_copy(
+            update={"status": "finished", "candidate": candidate, "verdict": gate, "exit_code": code}
+        ),
+    )
+    status: Literal["promoted", "refused", "kept"] = (
+        "promoted" if wanted else "kept" if verdict.passed else "refused"
+    )
+    for reason in verdict.reasons:
+        journal.tell("gate", f"{context.month} gate: {reason}")
+    journal.tell("finished", f"{context.month}: {status}{' (forced)' if forced else ''}", status=status)
+    return Outcome(context.month, context.attempt.attempt, status, False, forced, verdict.reasons, code)
+
+
+def _promote(
+    context: RunContext, candidate: CheckpointRef, gate: GateOutcome, *, request: Request, clock: Clock
+) -> None:
+    if read_registry(context.workspace).champion == candidate:
+        return  # an earlier try was stopped between promotion and its manifest
+    promote(
+        context.workspace,
+        candidate,
+        action="launch" if context.launch is not None else "force" if gate.forced else "promote",
+        by=request.by,
+        reason="the first champion" if context.launch else "--promote" if gate.forced else "passed the gate",
+        verdict=gate,
+        at=clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+def _finished_before(context: RunContext, manifest: Manifest, *, request: Request, clock: Clock) -> Outcome:
+    """Repeat a finished month's outcome; `--promote` may still promote what the gate refused."""
+    gate, candidate = manifest.verdict, manifest.candidate
+    if gate is None or candidate is None:
+        return Outcome(context.month, manifest.attempt, "empty", True, False, (), manifest.exit_code or DONE)
+    champion = read_registry(context.workspace).champion
+    if request.promote is True and champion != candidate:
+        forced = gate.model_copy(update={"promoted": True, "forced": not gate.passed})
+        _promote(context, candidate, forced, request=request, clock=clock)
+        return Outcome(context.month, manifest.attempt, "promoted", False, forced.forced, gate.reasons, DONE)
+    status: Literal["promoted", "refused", "kept"] = (
+        "promoted" if gate.promoted else "kept" if gate.passed else "refused"
+    )
+    return Outcome(
+        context.month, manifest.attempt, status, True, gate.forced, gate.reasons, manifest.exit_code or DONE
+    )
+
+
+def _empty_month(context: RunContext, *, request: Request, clock: Clock) -> Outcome:
+    """Record that a month had no feedback; the champion stays."""
+    if context.attempt.has_manifest():
+        manifest = context.attempt.read_manifest()
+        if manifest.status == "finished" and manifest.candidate is None:
+            return Outcome(context.month, manifest.attempt, "empty", True, False, (), DONE)
+        context = replace(context, attempt=context.workspace.new_attempt(context.month))
+    atomic.make_folder(context.attempt.folder)
+    manifest = _started(context, request, ())
+    context.attempt.write_manifest(manifest.model_copy(update={"status": "finished", "exit_code": DONE}))
+    Journal(context.attempt, clock).tell(
+        "finished", f"{context.month}: no feedback, nothing to learn", status="empty"
+    )
+    return Outcome(context.month, context.attempt.attempt, "empty", False, False, (), DONE)

@@ -1,0 +1,98 @@
+"""What a stage is: a frozen record of its name, what it reads and writes, and a plain function."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config import Config
+from pipeline.months import Month
+from pipeline.progress import Progress
+from pipeline.store.records import CheckpointRef, StageRecord
+from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.stage_directory import read_stage
+
+CODE_VERSION = "1"
+"""Raised whenever a stage's outputs would differ for equal inputs; part of every stage's identity."""
+
+
+@dataclass(frozen=True)
+class LaunchInput:
+    """What `retrain launch` adds: the data, and an already fine-tuned checkpoint when one is adopted."""
+
+    data: Path
+    checkpoint: Path | None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """All that a stage may look at.
+
+    Attributes:
+        workspace: where everything lies.
+        config: resolved.
+        month: the month that is worked on.
+        attempt: the attempt's run directory.
+        base: the checkpoint that the month starts from; None at launch.
+        launch: set at launch only.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        progress: opens bars.
+    """
+
+    workspace: Workspace
+    config: Config
+    month: Month
+    attempt: RunDirectory
+    base: CheckpointRef | None
+    launch: LaunchInput | None
+    device: str
+    progress: Progress
+
+    @property
+    def arm(self) -> str:
+        """The arm that is run: `default` stands for what the backtests say is best."""
+        return DEFAULT_ARM if self.config.arm == "default" else self.config.arm
+
+    def output(self, stage: str) -> Path:
+        """The folder of a finished stage of this attempt."""
+        return self.attempt.stage(stage)
+
+    def outputs_of(self, stage: str) -> Mapping[str, str]:
+        """The recorded output hashes of a finished stage of this attempt, as `STAGE/FILE`."""
+        record = read_stage(self.output(stage))
+        return {f"{stage}/{name}": digest for name, digest in (record.outputs if record else {}).items()}
+
+
+DEFAULT_ARM: Literal["ewc"] = "ewc"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: of its folder.
+        reads, writes: in words, for people.
+        inputs: logical name to SHA-256 of everything that it reads; cheap, imports nothing heavy.
+        settings: the slice of the configuration that it uses.
+        body: load, pure core, save into the folder that it is given.
+        check: looks at what the stage left outside of its folder; raises ArtifactCorrupt.
+    """
+
+    name: str
+    reads: str
+    writes: str
+    inputs: Callable[[RunContext], dict[str, str]]
+    settings: Callable[[RunContext], dict[str, Any]]
+    body: Callable[[RunContext, Path], None]
+    check: Callable[[RunContext], None] = lambda context: None
+
+    def planned(self, context: RunContext) -> StageRecord:
+        """The record that the stage would make now, without outputs."""
+        return StageRecord(
+            stage=self.name,
+            code_version=CODE_VERSION,
+            seed=context.config.seed,
+            config=self.settings(context),
+            inputs=self.inputs(context),
+        )

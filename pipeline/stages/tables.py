@@ -1,0 +1,59 @@
+"""The tables that ingest wrote, read back as rows and as tokenised examples."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.feedback import Row
+from pipeline.labels import LabelSet
+from pipeline.stages.ingest import LABELS_FILE, TRAIN_FILE, VALIDATION_FILE
+from pipeline.store import atomic
+from pipeline.store.records import CheckpointRef
+from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.stage_directory import require_stage
+from pipeline.store.tables import read_parquet
+
+if TYPE_CHECKING:
+    from pipeline.modeling.batches import Examples
+
+
+def rows_of(file: Path) -> list[Row]:
+    """The rows of train.parquet or validation.parquet."""
+    table: list[dict[str, Any]] = read_parquet(file)
+    return [Row(**fields) for fields in table]
+
+
+def training_rows(attempt: RunDirectory) -> list[Row]:
+    """What an attempt's checkpoint was trained on."""
+    return rows_of(attempt.stage("ingest") / TRAIN_FILE)
+
+
+def training_hash(attempt: RunDirectory) -> str:
+    """The recorded SHA-256 of what an attempt's checkpoint was trained on."""
+    return require_stage(attempt.stage("ingest")).outputs[TRAIN_FILE]
+
+
+def labels_of(attempt: RunDirectory) -> LabelSet:
+    """The label set that an attempt's ingest settled."""
+    names: Any = atomic.read_json(attempt.stage("ingest") / LABELS_FILE)
+    return LabelSet(tuple(names))
+
+
+def validation_rows(workspace: Workspace, line: Sequence[CheckpointRef]) -> list[Row]:
+    """The validation rows of all attempts in a line of descent, the oldest first."""
+    return [
+        row
+        for checkpoint in line
+        for row in rows_of(workspace.attempt(checkpoint.attempt).stage("ingest") / VALIDATION_FILE)
+    ]
+
+
+def examples(tokenizer: Any, rows: Sequence[Row], labels: LabelSet, max_length: int) -> "Examples":
+    """Rows as tokenised examples, in the given order."""
+    from pipeline.modeling.batches import Examples, encode
+
+    return Examples(
+        ids=tuple(row.id for row in rows),
+        encoded=tuple(encode(tokenizer, [row.text for row in rows], max_length)),
+        label_ids=tuple(labels.ids[row.label] for row in rows),
+    )
