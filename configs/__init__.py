@@ -1,0 +1,1 @@
+"""YAML that ships: the commented default workspace and the demo."""

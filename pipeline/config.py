@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.errors import BadConfig
 
 ENVIRONMENT_PREFIX = "RETRAIN_"
-ENVIRONMENT_KEYS_ELSEWHERE = frozenset({"RETRAIN_WORKSPACE"})
+ENVIRONMENT_KEYS_ELSEWHERE = frozenset({"RETRAIN_WORKSPACE", "RETRAIN_DEBUG"})
 
 Arm = Literal["default", "ewc", "plain", "head", "freeze"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -102,6 +102,8 @@ class TrainSection(Section):
     warmup: Fraction = 0.1
     """Share of the steps over which the learning rate rises; it then falls linearly to 0."""
     weight_decay: NonNegative = 0.0
+    label_smoothing: Fraction = 0.0
+    """Share of each target that is spread over all labels."""
     max_grad_norm: NonNegative = 1.0
     """Clips the task gradient (never the penalty's); 0 switches clipping off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -119,9 +121,9 @@ class LaunchSection(TrainSection):
     """How the first champion is trained from the base model; the same keys as `train`."""
 
     layers: Annotated[str, Field(pattern=r"^(all|head|top:[1-9][0-9]{0,3})$")] = "all"
-    learning_rate: Positive = 3e-4
-    head_learning_rate: Positive | None = None
-    epochs: Count = 4
+    learning_rate: Positive = 2e-4
+    epochs: Count = 10
+    label_smoothing: Fraction = 0.1
 
 
 class GateSection(Section):

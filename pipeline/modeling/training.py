@@ -1,5 +1,6 @@
 """Fine-tuning with the transformers Trainer and the EWC penalty in it."""
 
+import functools
 import hashlib
 import math
 import tempfile
@@ -103,21 +104,31 @@ class EpochOrder(Sampler[int]):
         return iter(sorted(range(len(self.ids)), key=rank))
 
 
-def mean_task_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+def mean_task_loss(
+    outputs: Any,
+    labels: Tensor,
+    num_items_in_batch: Tensor | int | None = None,
+    *,
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Cross-entropy summed over the micro-batch and divided by the rows of the whole optimizer step.
 
     So one step of 32 rows and four accumulated micro-batches of 8 give the same gradient, and a shorter
     last micro-batch weighs what its rows weigh.
     """
     count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
-    return F.cross_entropy(outputs["logits"].float(), labels, reduction="sum") / count
+    return (
+        F.cross_entropy(outputs["logits"].float(), labels, reduction="sum", label_smoothing=label_smoothing)
+        / count
+    )
 
 
 class ConsolidatingTrainer(Trainer):
     """A Trainer whose row order depends on nothing but seed, epoch and row ids."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, compute_loss_func=mean_task_loss, **kwargs)
+    def __init__(self, *args: Any, label_smoothing: float, **kwargs: Any) -> None:
+        loss = functools.partial(mean_task_loss, label_smoothing=label_smoothing)
+        super().__init__(*args, compute_loss_func=loss, **kwargs)
         # BERT-like models accept **kwargs without using num_items_in_batch; our loss divides by it
         self.model_accepts_loss_kwargs = False
 
@@ -284,6 +295,7 @@ def finetune(
                 **pad(classifier.tokenizer, [row["ids"] for row in rows]),
                 "labels": torch.tensor([row["label"] for row in rows], dtype=torch.int64),
             },
+            label_smoothing=settings.label_smoothing,
             optimizers=(_optimizer(model, parameters, settings), None),
         )
         from transformers.trainer_callback import PrinterCallback

@@ -1,20 +1,22 @@
 """Fisher: the diagonal Fisher information of the base checkpoint on what it was trained on, beside it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config
-from pipeline.errors import ArtifactCorrupt, NoInput
-from pipeline.feedback import Row, seeded_sample
+from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
+from pipeline.feedback import Row, check_launch, seeded_sample
+from pipeline.months import Month
 from pipeline.progress import Progress
+from pipeline.stages.ingest import read_records
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import examples, training_hash, training_rows
 from pipeline.store import atomic
 from pipeline.store.fisher_file import FisherMetadata, check_binding, fingerprint, read_fisher, write_fisher
-from pipeline.store.hashing import FISHER_FILE, sha256_file
+from pipeline.store.hashing import FISHER_FILE, checkpoint_hash, sha256_file
 from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import Workspace
 
@@ -143,6 +145,67 @@ def ensure_fisher(
     )
     write_fisher(file, diagonal, metadata)
     return file
+
+
+def compute_fisher(
+    workspace: Workspace,
+    checkpoint: str,
+    config: Config,
+    *,
+    data: Path | None,
+    output: Path | None,
+    force: bool,
+    device: str,
+    progress: Progress,
+) -> tuple[Path, str]:
+    """Compute a checkpoint's Fisher by hand.
+
+    Without `data`, for a checkpoint that the workspace made, this is what the monthly job would compute,
+    put where it looks for it. With `data`, the Fisher covers just those rows.
+
+    Returns:
+        The file, and why `auto` picked its estimator ('' when nothing was computed or picked).
+
+    Raises:
+        NoInput: when there is no such checkpoint, or no data is known for it.
+        UsageError: when the file exists and `force` is not given.
+    """
+    found = workspace.find(checkpoint)
+    settings = FisherSettings.of(config)
+    if data is None and output is None and found.ref is not None:
+        return ensure_fisher(
+            workspace, found.ref, settings, device=device, progress=progress, force=force
+        ), ""
+    if data is None:
+        raise NoInput(f"{found.checkpoint}: it is not known what it was trained on. Give it with --data FILE")
+    file = output if output is not None else found.checkpoint / FISHER_FILE
+    if file.exists() and not force:
+        raise UsageError(
+            f"{file}: exists already. Replace it with --force, or write elsewhere with --output FILE"
+        )
+    from pipeline.modeling.checkpoint import load_classifier
+
+    labels = load_classifier(found.checkpoint).labels
+    checked = check_launch(read_records(data), month=Month(1970, 1), golden_texts=(), labels=labels)
+    if checked.rejected:
+        first = checked.rejected[0]
+        raise BadData(
+            f"{data}: {len(checked.rejected)} of {len(checked.rejected) + len(checked.rows)} rows cannot be used. "
+            f"First: line {first.line}: {first.reason}"
+        )
+    alone = replace(settings, months="latest", gamma=1.0)
+    estimate = estimate_fisher(found.checkpoint, checked.rows, alone, device=device, progress=progress)
+    diagonal = {name: tensor.cpu() for name, tensor in estimate.diagonal.items()}
+    metadata = metadata_of(
+        estimate,
+        diagonal,
+        alone,
+        checkpoint_sha256=checkpoint_hash(found.checkpoint),
+        data_sha256=sha256_file(data),
+        months=(),
+    )
+    write_fisher(file, diagonal, metadata)
+    return file, estimate.reason
 
 
 def metadata_of(

@@ -1,0 +1,265 @@
+"""`retrain init`, `launch`, `run` and `ingest`: the commands that do the month's work."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import render
+from cli.options import (
+    ConfigOption,
+    DeviceOption,
+    JsonOption,
+    MonthOption,
+    OverrideOption,
+    SeedOption,
+    ThreadsOption,
+    WaitOption,
+    WorkspaceOption,
+    config_of,
+    locked,
+    month_or_previous,
+    prepare_torch,
+    request,
+    workspace_root,
+)
+
+if TYPE_CHECKING:
+    from pipeline.stages.month import Outcome
+
+DataOption = Annotated[Path, typer.Option("--data", help="Labelled rows: .jsonl, .csv or .parquet.")]
+LaunchMonth = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month of the launch.")]
+AdoptOption = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", help="Adopt this fine-tuned checkpoint instead of training one."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run everything again, in a new attempt.")]
+PromoteOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--promote/--no-promote", help="Promote even when the gate refuses, or not even when it passes."
+    ),
+]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="STAGE", help="Run again from this stage on.")
+]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would run, and why; write nothing.")
+]
+EmptyOption = Annotated[bool, typer.Option("--allow-empty", help="Record a month without feedback as done.")]
+GapOption = Annotated[bool, typer.Option("--allow-gap", help="Pass over months that were never run.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command()(init)
+    app.command()(launch)
+    app.command()(run)
+    app.command()(ingest)
+    app.command()(demo)
+
+
+def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path()) -> None:
+    """Write a workspace: a commented retrain.yaml, feedback/, golden/ and runs/."""
+    from pipeline.stages.new_workspace import make_workspace
+
+    written = make_workspace(folder)
+    render.note(f"{folder}: {', '.join(written) if written else 'nothing to do, all is there'}")
+    render.note(f"Next: retrain launch --data launch.jsonl --month YYYY-MM --workspace {folder}")
+
+
+def launch(
+    data: DataOption,
+    month: LaunchMonth,
+    checkpoint: AdoptOption = None,
+    force: ForceOption = False,
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    override: OverrideOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the first champion from the base model, or adopt one that is already fine-tuned."""
+    root = workspace_root(workspace, config_file)
+    config = config_of(root, config_file, override, seed)
+    with locked(root, wait):
+        used = prepare_torch(threads)
+        from cli.progress_bars import progress_on_stderr
+        from pipeline.months import Month
+        from pipeline.stages.month import launch as launch_month
+        from pipeline.stages.stage import LaunchInput
+        from pipeline.store.run_directory import Workspace
+
+        talk()
+        outcome = launch_month(
+            Workspace(root),
+            config,
+            Month.parse(month),
+            LaunchInput(data.resolve(), checkpoint.resolve() if checkpoint else None),
+            request=request(used, device, force=force),
+            clock=lambda: datetime.now(UTC),
+            progress=progress_on_stderr(),
+        )
+    _finish(root, outcome, as_json)
+
+
+def run(
+    month: MonthOption = None,
+    dry_run: DryRunOption = False,
+    again_from: FromOption = None,
+    until: UntilOption = None,
+    force: ForceOption = False,
+    promote: PromoteOption = None,
+    allow_empty: EmptyOption = False,
+    allow_gap: GapOption = False,
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    override: OverrideOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Retrain on a month's feedback, test on every golden set up to it, and promote or refuse."""
+    which = month_or_previous(month)
+    root = workspace_root(workspace, config_file)
+    config = config_of(root, config_file, override, seed)
+    if dry_run:
+        _dry_run(root, which, config, force=force, again_from=again_from, as_json=as_json)
+        return
+    with locked(root, wait):
+        used = prepare_torch(threads)
+        from cli.progress_bars import progress_on_stderr
+        from pipeline.stages.month import run_month
+        from pipeline.store.run_directory import Workspace
+
+        talk()
+        outcome = run_month(
+            Workspace(root),
+            config,
+            which,
+            request=request(
+                used,
+                device,
+                promote=promote,
+                again_from=again_from,
+                until=until,
+                force=force,
+                allow_empty=allow_empty,
+                allow_gap=allow_gap,
+            ),
+            clock=lambda: datetime.now(UTC),
+            progress=progress_on_stderr(),
+        )
+    _finish(root, outcome, as_json)
+
+
+def ingest(
+    month: MonthOption = None,
+    force: ForceOption = False,
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    override: OverrideOption = None,
+    seed: SeedOption = None,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the ingest stage alone: check a month's feedback and write its tables."""
+    run(
+        month=month,
+        until="ingest",
+        force=force,
+        workspace=workspace,
+        config_file=config_file,
+        override=override,
+        seed=seed,
+        wait=wait,
+        as_json=as_json,
+    )
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path("demo-workspace"),
+    threads: ThreadsOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Launch and retrain three months on a synthetic help desk, plain fine-tuning beside EWC."""
+    used = prepare_torch(threads)
+    from cli.progress_bars import progress_on_stderr
+    from cli.views import matrix_text
+    from pipeline.stages.demo import run_demo
+
+    talk()
+    result = run_demo(
+        folder,
+        seed=seed or 0,
+        request=request(used, "auto"),
+        clock=lambda: datetime.now(UTC),
+        progress=progress_on_stderr(),
+    )
+    for arm, matrix in result.matrices.items():
+        render.data(
+            f"\nAccuracy of each month's {arm} model (rows) on each month's golden set (columns), in points"
+        )
+        render.data(matrix_text(matrix))
+    render.data("")
+    for arm, change in result.prior_change.items():
+        render.data(f"{arm:<5}: {change:+.2f} points a month on the golden rows of earlier months")
+    render.data(f"\nrun directory: {result.run_directory}")
+
+
+def talk() -> None:
+    """Let the pipeline's log lines reach stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(message)s"))
+    logger = logging.getLogger("retrain")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return render.printable(super().format(record))
+
+
+def _dry_run(
+    root: Path, month: object, config: object, *, force: bool, again_from: str | None, as_json: bool
+) -> None:
+    from typing import Any, cast
+
+    from pipeline.stages.month import Request, dry_run, month_context
+    from pipeline.store.run_directory import Workspace
+
+    steps = dry_run(
+        month_context(Workspace(root), cast(Any, config), cast(Any, month)),
+        Request(force=force, again_from=again_from),
+    )
+    if as_json:
+        render.document([{"stage": s.stage.name, "runs": s.runs, "reason": s.reason} for s in steps])
+        return
+    rows = [[s.stage.name, "runs" if s.runs else "fresh", s.reason if s.runs else ""] for s in steps]
+    render.data(render.table(["stage", "", "reason"], rows, left=3))
+
+
+def _finish(root: Path, outcome: "Outcome", as_json: bool) -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        render.document({**asdict(outcome), "month": str(outcome.month), "run": f"runs/{outcome.attempt}"})
+    else:
+        done = "already done: " if outcome.already else ""
+        forced = " (forced)" if outcome.forced else ""
+        render.data(f"{outcome.month} {done}{outcome.status}{forced}, in {root / 'runs' / outcome.attempt}")
+        for reason in outcome.reasons:
+            render.data(f"  refused: {reason}")
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)

@@ -1,0 +1,71 @@
+"""`retrain promote` and `rollback`: change the champion by hand."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from cli import render
+from cli.options import ConfigOption, WaitOption, WorkspaceOption, locked, request, workspace_root
+
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command()(promote)
+    app.command()(rollback)
+
+
+def promote(
+    ref: Annotated[str, typer.Argument(metavar="REF", help="A month or an attempt's id.")],
+    reason: ReasonOption = "by hand",
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Make a finished candidate the champion, whatever the gate said."""
+    root = workspace_root(workspace, config_file)
+    with locked(root, wait):
+        from pipeline.errors import UsageError
+        from pipeline.store.registry import promote as promote_checkpoint
+        from pipeline.store.run_directory import Workspace
+
+        space = Workspace(root)
+        found = space.find(ref)
+        if found.ref is None or found.run is None:
+            raise UsageError(
+                f"{ref}: lies outside of the runs. Run: retrain launch --checkpoint {ref} --data FILE"
+            )
+        verdict = found.run.read_manifest().verdict
+        promote_checkpoint(
+            space,
+            found.ref,
+            action="promote" if verdict is not None and verdict.passed else "force",
+            by=request(1, "cpu").by,
+            reason=reason,
+            verdict=verdict,
+            at=_now(),
+        )
+    render.data(f"champion: {found.ref.month}, {found.ref.path}")
+
+
+def rollback(
+    reason: ReasonOption = "by hand",
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Make the champion before the present one the champion again."""
+    root = workspace_root(workspace, config_file)
+    with locked(root, wait):
+        from pipeline.store.registry import rollback as roll_back
+        from pipeline.store.run_directory import Workspace
+
+        registry = roll_back(Workspace(root), by=request(1, "cpu").by, reason=reason, at=_now())
+    if registry.champion is not None:
+        render.data(f"champion: {registry.champion.month}, {registry.champion.path}")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

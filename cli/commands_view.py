@@ -1,0 +1,208 @@
+"""`retrain eval`, `status`, `show` and `predict`: commands that read and never write the workspace."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import render
+from cli.exit_codes import GATE_REFUSED
+from cli.options import (
+    ConfigOption,
+    DeviceOption,
+    JsonOption,
+    OverrideOption,
+    ThreadsOption,
+    WorkspaceOption,
+    config_of,
+    prepare_torch,
+    workspace_root,
+)
+
+GoldenOption = Annotated[
+    str,
+    typer.Option(
+        "--golden", metavar="prior-months|PATH", help="Every prior month's golden set, or one file."
+    ),
+]
+CandidateOption = Annotated[
+    str | None, typer.Option("--candidate", metavar="REF", help="[default: the newest attempt's candidate]")
+]
+BaselineOption = Annotated[
+    str | None, typer.Option("--baseline", metavar="REF", help="[default: what the candidate started from]")
+]
+ReportOnlyOption = Annotated[
+    bool, typer.Option("--report-only", help="Exit with 0 even when the gate refuses.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command(name="eval")(evaluate)
+    app.command()(status)
+    app.command()(show)
+    app.command()(predict)
+
+
+def evaluate(
+    golden: GoldenOption = "prior-months",
+    candidate: CandidateOption = None,
+    baseline: BaselineOption = None,
+    report_only: ReportOnlyOption = False,
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    override: OverrideOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a candidate with what it started from on golden sets, and ask the gate."""
+    root = workspace_root(workspace, config_file)
+    config = config_of(root, config_file, override)
+    prepare_torch(threads)
+    from cli.progress_bars import progress_on_stderr
+    from cli.views import scorecard_text, verdict_text
+    from pipeline.stages.comparison import compare_checkpoints
+    from pipeline.store.run_directory import Workspace
+
+    result = compare_checkpoints(
+        Workspace(root),
+        config,
+        golden=golden,
+        candidate=candidate,
+        baseline=baseline,
+        device=device,
+        progress=progress_on_stderr(),
+    )
+    if as_json:
+        render.document(
+            {
+                "candidate": result.candidate,
+                "baseline": result.baseline,
+                "scorecard": asdict(result.card),
+                "verdict": asdict(result.verdict),
+            }
+        )
+    else:
+        render.data(f"candidate: {result.candidate}\nbaseline:  {result.baseline}\n")
+        render.data(scorecard_text(result.card))
+        render.data(verdict_text(result.verdict))
+    if not result.verdict.passed and not report_only:
+        raise typer.Exit(GATE_REFUSED)
+
+
+def status(
+    workspace: WorkspaceOption = None, config_file: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """The champion, each month's attempts with their outcome, and the month x golden-set accuracy matrix."""
+    from cli.views import matrix_text
+    from pipeline.stages.history import workspace_history
+    from pipeline.store.run_directory import Workspace
+
+    history = workspace_history(Workspace(workspace_root(workspace, config_file)))
+    if as_json:
+        render.document(asdict(history))
+        return
+    if history.champion is None:
+        render.data("champion: none yet. Run: retrain launch --data FILE --month YYYY-MM")
+    else:
+        render.data(f"champion: {history.champion['month']}, {history.champion['path']}")
+    if history.attempts:
+        rows = [
+            [a.attempt, a.kind, a.arm, a.outcome, "champion" if a.is_champion else ""]
+            for a in history.attempts
+        ]
+        render.data("\n" + render.table(["attempt", "kind", "arm", "outcome", ""], rows, left=5))
+    if history.matrix.months:
+        render.data("\nAccuracy of each month's model (rows) on each month's golden set (columns), in points")
+        render.data(matrix_text(history.matrix))
+
+
+def show(
+    ref: Annotated[str, typer.Argument(metavar="REF", help="A month, champion, an attempt's id or a path.")],
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One attempt: its lineage, data, verdict, scorecard, and what moved."""
+    from cli.views import scorecard_text, verdict_text
+    from pipeline.stages.history import attempt_details
+    from pipeline.store.run_directory import Workspace
+
+    details = attempt_details(Workspace(workspace_root(workspace, config_file)), ref)
+    if as_json:
+        render.document(details.record)
+        return
+    for name, value in details.facts.items():
+        render.data(f"{name + ':':<12} {value}")
+    if details.card is not None:
+        render.data("\n" + scorecard_text(details.card))
+    if details.verdict is not None:
+        render.data("\n" + verdict_text(details.verdict))
+    if details.deltas:
+        rows = [
+            [
+                str(delta["group"]),
+                f"{delta['size']:,}",
+                f"{delta['norm']:.4f}",
+                f"{100 * delta['relative']:.2f}%",
+                _percent(delta["fisher_mass"]),
+                _percent(delta["weighted_share"]),
+            ]
+            for delta in details.deltas
+        ]
+        header = ["parameter group", "size", "change", "relative", "Fisher mass", "weighted change"]
+        render.data("\n" + render.table(header, rows))
+
+
+def predict(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Lines of text [default: stdin].")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="REF")] = "champion",
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    override: OverrideOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
+    """Label lines of text; prints one JSON object a line: text, label, confidence (0 to 1)."""
+    from pipeline.errors import BadData, NoInput
+
+    if file is not None and not file.is_file():
+        raise NoInput(f"{file}: no such file")
+    try:
+        raw = file.read_bytes() if file is not None else sys.stdin.buffer.read()
+        lines = [line for line in raw.decode("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise BadData(
+            f"{file or 'stdin'}: expected UTF-8 text: {error.reason} at byte {error.start}"
+        ) from None
+    root = workspace_root(workspace, config_file)
+    max_length = _max_length(root, config_file, override)
+    prepare_torch(threads)
+    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.modeling.device import choose_device
+    from pipeline.modeling.prediction import predict as label
+    from pipeline.store.run_directory import Workspace
+
+    found = Workspace(root).find(checkpoint)
+    classifier = load_classifier(found.checkpoint)
+    classifier.model.to(choose_device(device))
+    for text, (name, confidence) in zip(lines, label(classifier, lines, max_length), strict=True):
+        render.json_line({"text": text, "label": name, "confidence": round(confidence, 6)})
+
+
+def _max_length(root: Path, config_file: Path | None, override: list[str] | None) -> int:
+    """The workspace's setting, or the default outside of one."""
+    if config_file is None and not (root / "retrain.yaml").exists():
+        from pipeline.config import load_config
+
+        return load_config(None, overrides=override or ()).model.max_length
+    return config_of(root, config_file, override).model.max_length
+
+
+def _percent(value: Any) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"

@@ -1,0 +1,79 @@
+"""The programs `retrain` and `fisher`: their commands, and the one place where errors become exit codes."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+
+import typer
+
+from cli import commands_config, commands_fisher, commands_month, commands_registry, commands_view, render
+from cli.exit_codes import BUG, INTERRUPTED_BASE, exit_code
+from pipeline.errors import AccessDenied, CannotWrite, RetrainError, StoppedBySignal
+
+retrain = typer.Typer(
+    name="retrain",
+    help="Retrain a text classifier every month on its feedback, with forgetting bounded, measured and explained.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+fisher = typer.Typer(
+    name="fisher",
+    help="Compute and look at the Fisher diagonal of a checkpoint.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+commands_month.register(retrain)
+commands_view.register(retrain)
+commands_registry.register(retrain)
+commands_config.register(retrain)
+commands_fisher.register(fisher)
+retrain.add_typer(fisher, name="fisher")
+
+
+def run_retrain() -> None:
+    """The console script `retrain`."""
+    _run("retrain", retrain)
+
+
+def run_fisher() -> None:
+    """The console script `fisher`."""
+    _run("fisher", fisher)
+
+
+def _run(program: str, app: Callable[[], None]) -> None:
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        app()
+    except RetrainError as error:
+        render.failure(program, str(error))
+        sys.exit(exit_code(error))
+    except PermissionError as error:
+        render.failure(program, f"{error.filename or error}: access denied: {error.strerror}")
+        sys.exit(exit_code(AccessDenied()))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(INTERRUPTED_BASE + signal.SIGPIPE)
+    except OSError as error:
+        render.failure(program, f"{error.filename or 'input/output'}: {error.strerror or error}")
+        sys.exit(exit_code(CannotWrite()))
+    except Exception as error:
+        render.failure(program, f"a bug in this program: {type(error).__name__}: {error}")
+        if os.environ.get("RETRAIN_DEBUG"):
+            traceback.print_exc()
+        else:
+            render.note("Set RETRAIN_DEBUG=1 and run it again to see where, and report it.")
+        sys.exit(BUG)
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_DFL)  # a second signal stops at once
+    raise StoppedBySignal(
+        f"stopped by {signal.Signals(signum).name}; nothing finished is lost. Run the same command again to resume",
+        signum=signum,
+    )

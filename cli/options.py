@@ -1,0 +1,110 @@
+"""Options that many commands share, and the workspace that they name."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.months import Month
+    from pipeline.stages.month import Request
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option("--workspace", "-w", help="The workspace's folder [default: $RETRAIN_WORKSPACE or here]."),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="A retrain.yaml; its folder is the workspace.")
+]
+OverrideOption = Annotated[
+    list[str] | None, typer.Option("--override", "-o", metavar="KEY=VALUE", help="Such as -o ewc.lambda=10.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, max=1024, help="Threads of torch on the CPU.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as -o seed=N.")]
+WaitOption = Annotated[
+    float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for a run that holds the workspace.")
+]
+MonthOption = Annotated[
+    str | None, typer.Option("--month", metavar="YYYY-MM", help="[default: the previous month, UTC]")
+]
+
+
+def workspace_root(workspace: Path | None, config_file: Path | None) -> Path:
+    """The workspace's folder: --workspace, the folder of -c, $RETRAIN_WORKSPACE, or the current one."""
+    if workspace is not None:
+        return workspace
+    if config_file is not None:
+        return config_file.parent
+    return Path(os.environ.get("RETRAIN_WORKSPACE") or ".")
+
+
+def config_of(
+    root: Path, config_file: Path | None, overrides: list[str] | None, seed: int | None = None
+) -> "Config":
+    """The configuration by its precedence: options, environment, file, defaults.
+
+    Raises:
+        BadConfig: when there is no retrain.yaml, or anything in it is wrong.
+    """
+    from pipeline.config import load_config
+
+    extra = list(overrides or ()) + ([f"seed={seed}"] if seed is not None else [])
+    return load_config(config_file or root / "retrain.yaml", overrides=extra, environment=os.environ)
+
+
+@contextmanager
+def locked(root: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold the workspace, before anything heavy is imported; sweep what killed runs left in it."""
+    from pipeline.store.lock import workspace_lock
+
+    with workspace_lock(root, wait_seconds=wait):
+        from pipeline.store.atomic import sweep
+
+        sweep(root)
+        yield
+
+
+def prepare_torch(threads: int | None) -> int:
+    """Quieten the libraries and set torch's threads; returns how many are used."""
+    import torch
+
+    from pipeline.modeling.checkpoint import quiet_libraries
+
+    quiet_libraries()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def month_or_previous(text: str | None) -> "Month":
+    """The month that is named, or the one before the present one in UTC."""
+    from datetime import UTC, datetime
+
+    from pipeline.months import Month
+
+    return Month.parse(text) if text is not None else Month.of(datetime.now(UTC)).previous
+
+
+def request(threads: int, device: str, **wishes: object) -> "Request":
+    """A run's request with what only the process knows: the command line and who runs it."""
+    import getpass
+    from typing import Any
+
+    from pipeline.stages.month import Request
+
+    try:
+        by = getpass.getuser()
+    except (OSError, KeyError):
+        by = f"uid {os.getuid()}"
+    known: Any = {key: value for key, value in wishes.items() if value is not None}
+    command = (Path(sys.argv[0]).name, *sys.argv[1:])
+    return Request(threads=threads, device=device, command=command, by=by, **known)

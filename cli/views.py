@@ -1,0 +1,56 @@
+"""Results as text: scorecards, verdicts and matrices in columns."""
+
+from typing import TYPE_CHECKING
+
+from cli.render import points, table
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.accuracy_matrix import AccuracyMatrix
+    from pipeline.evaluation.gate import Verdict
+    from pipeline.evaluation.scorecard import Comparison, Scorecard
+
+
+def scorecard_text(card: "Scorecard") -> str:
+    """One line per golden set and slice: n, accuracy before and after, difference with interval, p, flips."""
+    rows = []
+    for golden in card.scores:
+        rows.append(_row(golden.name, "all", golden.overall))
+        rows += [_row("", name, item) for name, item in golden.slices.items()]
+    if card.pooled is not None and len(card.prior) > 1:
+        rows.append(_row("prior, pooled", "all", card.pooled))
+    percent = f"{100 * card.confidence:g}% interval"
+    header = ["golden set", "slice", "n", "before", "after", "change", percent, "p", "right>wrong"]
+    return table(header, rows, left=2)
+
+
+def _row(name: str, part: str, item: "Comparison") -> list[str]:
+    interval = (
+        "-" if item.low is None else f"{points(item.low, signed=True)} to {points(item.high, signed=True)}"
+    )
+    return [
+        name,
+        part,
+        str(item.n),
+        points(item.accuracy_before),
+        points(item.accuracy_after),
+        points(item.difference, signed=True),
+        interval,
+        "-" if item.p is None else f"{item.p:.2g}",
+        str(item.right_to_wrong),
+    ]
+
+
+def verdict_text(verdict: "Verdict") -> str:
+    """The gate's answer and each check with its figures."""
+    lines = ["gate: passed" if verdict.passed else "gate: refused"]
+    lines += [f"  {'ok     ' if check.passed else 'REFUSED'} {check.text}" for check in verdict.checks]
+    return "\n".join(lines)
+
+
+def matrix_text(matrix: "AccuracyMatrix") -> str:
+    """Models in rows, golden sets in columns."""
+    rows = [
+        [month, *(points(value) for value in values)]
+        for month, values in zip(matrix.months, matrix.accuracies, strict=True)
+    ]
+    return table(["model of", *matrix.golden_sets], rows)
