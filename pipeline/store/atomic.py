@@ -62,7 +62,7 @@ def write_file(path: Path, data: bytes, *, read_only: bool = False) -> None:
         CannotWrite: any other failure (ENOSPC, EROFS, EIO, EFBIG, ...); the temporary file is gone.
     """
     temporary = _temporary_beside(path)
-    with explained("write", path):
+    with explained("write it", path):
         try:
             _write_new(temporary, data, read_only=read_only)
             fault_point("rename", path)
@@ -110,7 +110,7 @@ def read_file(path: Path, *, limit_bytes: int | None = None) -> bytes:
         ArtifactCorrupt: it is not a regular file, or larger than `limit_bytes`.
         AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
     """
-    with explained("read", path):
+    with explained("read it", path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -119,13 +119,16 @@ def read_file(path: Path, *, limit_bytes: int | None = None) -> bytes:
             if error.errno == errno.ELOOP:
                 raise ArtifactCorrupt(f"{path}: expected a file, found a symbolic link") from None
             raise
-        with open(descriptor, "rb") as file:
+        try:
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
                 raise ArtifactCorrupt(f"{path}: expected a file, found {_kind(facts.st_mode)}")
             if limit_bytes is not None and facts.st_size > limit_bytes:
                 raise ArtifactCorrupt(f"{path}: {facts.st_size} bytes, at most {limit_bytes} are expected")
-            return file.read()
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(descriptor)
 
 
 def read_json(path: Path) -> object:
@@ -152,7 +155,7 @@ def append_line(path: Path, text: str, *, durable: bool = False) -> None:
     """
     line = "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    with explained("append to", path):
+    with explained("append to it", path):
         fault_point("create", path)
         descriptor = os.open(path, flags, 0o666 & ~_mask)
         try:
@@ -205,7 +208,7 @@ def make_folder(folder: Path) -> None:
                 os.mkdir(path, 0o777 & ~_mask)
             except FileExistsError:
                 if not path.is_dir():
-                    raise
+                    raise CannotWrite(f"{path}: a file is where a folder should be; move it away") from None
             _flush_folder(path.parent)
 
 
@@ -215,7 +218,7 @@ def rename_folder(source: Path, target: Path) -> None:
     Raises:
         AccessDenied, CannotWrite: as `write_file`.
     """
-    with explained("rename to", target):
+    with explained("rename a folder to it", target):
         fault_point("rename", target)
         os.rename(source, target)
         _flush_folder(target.parent)
@@ -227,7 +230,7 @@ def copy_file(source: Path, target: Path) -> None:
     Raises:
         AccessDenied, CannotWrite: as `write_file`.
     """
-    with explained("copy to", target), open(source, "rb") as reader:
+    with explained("copy a file to it", target), open(source, "rb") as reader:
         fault_point("create", target)
         descriptor = os.open(target, _NEW_FILE, 0o666 & ~_mask)
         try:
@@ -247,7 +250,7 @@ def sync_tree(folder: Path) -> None:
         AccessDenied, CannotWrite: as `write_file`.
     """
     for path in _walk_up(folder):
-        with explained("flush", path):
+        with explained("flush it to the disk", path):
             mode = path.lstat().st_mode
             if stat.S_ISDIR(mode):
                 _flush_folder(path, mode=0o777 & ~_mask)
@@ -268,7 +271,7 @@ def remove_tree(path: Path) -> None:
     Raises:
         AccessDenied, CannotWrite: as `write_file`.
     """
-    with explained("remove", path):
+    with explained("remove it", path):
         if not os.path.lexists(path):
             return
         for inner in _walk_up(path):
@@ -292,7 +295,7 @@ def sweep(folder: Path, *, below: bool = True) -> list[Path]:
     Raises:
         AccessDenied, CannotWrite: as `write_file`.
     """
-    with explained("sweep", folder):
+    with explained("look into it", folder):
         paths = _walk_up(folder) if below else folder.iterdir()
         left_over = sorted(path for path in paths if path != folder and is_temporary(path.name))
     for path in left_over:

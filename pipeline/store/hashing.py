@@ -25,7 +25,7 @@ def sha256_file(path: Path) -> str:
         NoInput: there is no such file.
         AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
     """
-    with explained("read", path):
+    with explained("read it", path):
         try:
             with open(path, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -70,7 +70,7 @@ def checkpoint_hash(folder: Path) -> str:
 
 
 def _collect(folder: Path, prefix: str, names: list[str]) -> None:
-    with explained("read", folder):
+    with explained("read it", folder):
         try:
             entries = list(os.scandir(folder))
         except (FileNotFoundError, NotADirectoryError):

@@ -24,7 +24,7 @@ def explained(action: str, path: Path) -> Iterator[None]:
     """Turn the operating system's refusals into the project's errors, with the path and what to do.
 
     Args:
-        action: what is done to the path, as in `cannot {action} it`.
+        action: what is done to the path, as in `cannot {action}`.
         path: what it is done to.
 
     Raises:
@@ -38,7 +38,7 @@ def explained(action: str, path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         if error.errno in (errno.EACCES, errno.EPERM):
             raise AccessDenied(
-                f"{path}: cannot {action} it: {reason}. Check the owner and permissions of {path.parent}"
+                f"{path}: cannot {action}: {reason}. Check the owner and permissions of {path.parent}"
             ) from error
         advice = _ADVICE.get(error.errno or 0, "the disk or file system failed; see the system's log")
-        raise CannotWrite(f"{path}: cannot {action} it: {reason}; {advice}") from error
+        raise CannotWrite(f"{path}: cannot {action}: {reason}; {advice}") from error

@@ -76,11 +76,11 @@ class RunDirectory:
 
     def is_begun(self) -> bool:
         """Whether anything was written here; a killed process may leave an empty folder."""
-        with explained("read", self.folder):
+        with explained("read it", self.folder):
             return any(not atomic.is_temporary(path.name) for path in self.folder.iterdir())
 
     def has_manifest(self) -> bool:
-        with explained("read", self.manifest_file):
+        with explained("read it", self.manifest_file):
             return self.manifest_file.exists()
 
     def read_manifest(self) -> Manifest:
@@ -365,7 +365,7 @@ class Workspace(os.PathLike[str]):
 
 def _folders(parent: Path, name: re.Pattern[str]) -> Iterator[Path]:
     """The folders below `parent` whose names match, in order; a symbolic link of such a name is refused."""
-    with explained("list", parent):
+    with explained("list it", parent):
         try:
             entries = sorted(os.listdir(parent))
         except (FileNotFoundError, NotADirectoryError):

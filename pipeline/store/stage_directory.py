@@ -180,7 +180,7 @@ def _is_permitted(name: str, record: StageRecord) -> bool:
 
 def _files(folder: Path, target: Path, prefix: str = "") -> Iterator[str]:
     """The names of all files below a folder, relative, in sorted order."""
-    with explained("read", folder):
+    with explained("read it", folder):
         paths = sorted(folder.iterdir())
     for path in paths:
         if path.is_symlink() or not (path.is_dir() or path.is_file()):

@@ -7,14 +7,12 @@ import csv
 import io
 import itertools
 import math
-import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pipeline.errors import AccessDenied, ArtifactCorrupt, BadData, NoInput
+from pipeline.errors import ArtifactCorrupt, BadData
 from pipeline.store import atomic, strict_json
 
 if TYPE_CHECKING:
@@ -55,12 +53,15 @@ def read_table(path: Path) -> list[Row]:
 
     Raises:
         NoInput: there is no such file.
-        AccessDenied: it may not be read.
+        AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
         BadData: it is not a regular file, too large, of an unknown kind, or not what its name says.
     """
     if path.suffix not in SUFFIXES:
         raise BadData(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
-    data = _read_regular(path)
+    try:
+        data = atomic.read_file(path, limit_bytes=FILE_LIMIT_BYTES)
+    except ArtifactCorrupt as error:
+        raise BadData(f"{error}. Name a regular file, or split a large one into several") from None
     if path.suffix == ".jsonl":
         found = _jsonl_rows(data)
     elif path.suffix == ".csv":
@@ -139,32 +140,6 @@ def read_parquet(path: Path) -> list[dict[str, object]]:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ArtifactCorrupt(f"{path}: cannot be decoded as Parquet: {_first_line(error)}") from None
     return rows
-
-
-def _read_regular(path: Path) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise BadData(f"{path}: expected a regular file, found a folder, pipe or device")
-            if facts.st_size > FILE_LIMIT_BYTES:
-                raise BadData(
-                    f"{path}: {facts.st_size} bytes, at most {FILE_LIMIT_BYTES} are read; split it into several"
-                )
-            return file.read()
-    except FileNotFoundError:
-        raise NoInput(f"{path}: there is no such file") from None
-    except PermissionError as error:
-        raise AccessDenied(
-            f"{path}: cannot read it: {error.strerror}. Check its owner and permissions"
-        ) from error
-    except OSError as error:
-        if path.is_symlink():
-            raise BadData(
-                f"{path}: expected a regular file, found a symbolic link; name the file itself"
-            ) from None
-        raise BadData(f"{path}: cannot read it: {error.strerror}") from error
 
 
 def _jsonl_rows(data: bytes) -> Iterator[Row]:
