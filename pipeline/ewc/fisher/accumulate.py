@@ -1,13 +1,19 @@
 """Per-example gradients, squared and summed without ever being stored.
 
 Each function adds sum_b G_b^2 to an accumulator, where G_b is one example's gradient of one
-parameter, and adds |G_b|^2 to the traces [B]. Shapes: B examples, T tokens, a parameter [R, K].
+parameter, and adds |G_b|^2 to the traces [B]. Gradients come in the accumulator's dtype. Shapes: B examples, T tokens, a parameter [R, K].
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_PIECE = 1 << 19
+"""Elements of a gradient that are formed at once: with the accumulator's piece they fit a core's caches."""
+_GROUP = 1 << 26
+"""Elements of all gradients that are formed at once on a device with fast memory."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,8 @@ class Outer:
     """[B, T, R]"""
     right: Tensor
     """[B, T, K]"""
+    live: Tensor
+    """bool [B, T]; tokens where it is False have no gradient and are left out."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Direct:
 Gradient = Outer | Rows | Direct
 
 
-def add_squares(total: Tensor, gradients: list[Gradient], traces: Tensor) -> None:
+def add_squares(total: Tensor, gradients: Sequence[Gradient], traces: Tensor) -> None:
     """Add sum_b (sum of this parameter's gradients of example b)^2.
 
     Gradients of several uses of one parameter (a module called twice, tied weights) are added before
@@ -53,24 +61,15 @@ def add_squares(total: Tensor, gradients: list[Gradient], traces: Tensor) -> Non
         traces: [B], float64; changed in place.
     """
     direct = [gradient for gradient in gradients if isinstance(gradient, Direct)]
-    outer = [gradient for gradient in gradients if isinstance(gradient, Outer)]
+    outers = [gradient for gradient in gradients if isinstance(gradient, Outer)]
     rows = [gradient for gradient in gradients if isinstance(gradient, Rows)]
     if direct:
-        add_direct(
-            total,
-            sum((d.values.to(total.dtype) for d in direct[1:]), direct[0].values.to(total.dtype)),
-            traces,
-        )
-    joined_rows = _joined_rows(rows, total.dtype) if rows else None
-    if outer:
-        left = torch.cat([o.left for o in outer], 1) if len(outer) > 1 else outer[0].left
-        right = torch.cat([o.right for o in outer], 1) if len(outer) > 1 else outer[0].right
-        left, right = left.to(total.dtype), right.to(total.dtype)
-        add_outer(total, left, right, traces)
-        if joined_rows is not None:
-            add_rows(total, joined_rows, traces, left, right)
-    elif joined_rows is not None:
-        add_rows(total, joined_rows, traces)
+        add_direct(total, torch.stack([gradient.values for gradient in direct]).sum(0), traces)
+    outer = _joined_outers(outers) if outers else None
+    if outer is not None:
+        add_outer(total, outer, traces)
+    if rows:
+        add_rows(total, _joined_rows(rows), traces, outer)
 
 
 def add_direct(total: Tensor, values: Tensor, traces: Tensor) -> None:
@@ -80,17 +79,67 @@ def add_direct(total: Tensor, values: Tensor, traces: Tensor) -> None:
     traces.add_(squares.flatten(1).sum(1))
 
 
-def add_outer(total: Tensor, left: Tensor, right: Tensor, traces: Tensor) -> None:
-    """Add sum_b (left_b^T right_b)^2, over the tokens where both sides can be non-zero."""
-    if left.shape[1] == 1:
-        add_single_token(total, left[:, 0], right[:, 0], traces)
+def add_outer(total: Tensor, outer: Outer, traces: Tensor) -> None:
+    """Add sum_b (left_b^T right_b)^2.
+
+    One example's gradient at a time is formed, in pieces that stay in the cache together with their
+    piece of the accumulator.
+    """
+    if outer.left.device.type != "cpu":
+        _add_outer_in_groups(total, outer, traces)
         return
-    buffer = torch.empty_like(total)
-    flat = buffer.view(-1)
-    for b in range(len(left)):
-        torch.mm(left[b].T, right[b], out=buffer)
-        total.addcmul_(buffer, buffer)
-        traces[b] += torch.dot(flat, flat)
+    pairs = _live_pairs(outer)
+    single = [b for b, (left, _) in enumerate(pairs) if len(left) == 1]
+    if single:
+        here = traces.new_zeros(len(single))
+        left, right = (torch.cat([pairs[b][side] for b in single]) for side in (0, 1))
+        add_single_token(total, left, right, here)
+        traces[single] += here
+    several = [b for b, (left, _) in enumerate(pairs) if len(left) > 1]
+    by_gram = {b for b in several if _gram_is_cheaper(*pairs[b])}
+    norms = {b: _squared_norm(*pairs[b]) for b in by_gram}
+    rows = max(1, _PIECE // total.shape[1])
+    buffer = total.new_empty(min(rows, len(total)), total.shape[1])
+    for piece, columns in zip(torch.split(total, rows), range(0, len(total), rows), strict=True):
+        scratch = buffer[: len(piece)]
+        for b in several:
+            left, right = pairs[b]
+            torch.mm(left[:, columns : columns + rows].T, right, out=scratch)
+            piece.addcmul_(scratch, scratch)
+            if b not in by_gram:
+                norms[b] = norms.get(b, 0.0) + float(torch.dot(scratch.view(-1), scratch.view(-1)))
+    if several:
+        traces[several] += traces.new_tensor([norms[b] for b in several])
+
+
+def _add_outer_in_groups(total: Tensor, outer: Outer, traces: Tensor) -> None:
+    """`add_outer` where starting a kernel costs more than its work: several examples to a product."""
+    step = max(1, _GROUP // total.numel())
+    for b in range(0, len(outer.left), step):
+        gradients = torch.bmm(outer.left[b : b + step].mT, outer.right[b : b + step]).square_()
+        total.add_(gradients.sum(0))
+        traces[b : b + step] += gradients.sum((1, 2))
+
+
+def _live_pairs(outer: Outer) -> list[tuple[Tensor, Tensor]]:
+    """Each example's sides [n, R] and [n, K] over its n live tokens; views where those come first."""
+    pairs = []
+    places = torch.arange(1, outer.live.shape[1] + 1)
+    counts, ends = outer.live.sum(1).tolist(), (outer.live * places).amax(1).tolist()
+    for b, (count, end) in enumerate(zip(counts, ends, strict=True)):
+        kept = slice(0, end) if count == end else outer.live[b]
+        pairs.append((outer.left[b, kept], outer.right[b, kept]))
+    return pairs
+
+
+def _gram_is_cheaper(left: Tensor, right: Tensor) -> bool:
+    (tokens, rows), columns = left.shape, right.shape[1]
+    return tokens * tokens * (rows + columns) <= 4 * rows * columns
+
+
+def _squared_norm(left: Tensor, right: Tensor) -> float:
+    """|left^T right|^2 = sum_{t,s} (left_t . left_s) (right_t . right_s)."""
+    return float((left @ left.T).mul_(right @ right.T).sum())
 
 
 def add_single_token(total: Tensor, left: Tensor, right: Tensor, traces: Tensor) -> None:
@@ -100,10 +149,8 @@ def add_single_token(total: Tensor, left: Tensor, right: Tensor, traces: Tensor)
     traces.add_(left.sum(1) * right.sum(1))
 
 
-def add_rows(
-    total: Tensor, rows: Rows, traces: Tensor, left: Tensor | None = None, right: Tensor | None = None
-) -> None:
-    """Add sum_b E_b^2 for the scattered rows E_b, or 2 H_b E_b + E_b^2 when H_b = left_b^T right_b was added.
+def add_rows(total: Tensor, rows: Rows, traces: Tensor, outer: Outer | None = None) -> None:
+    """Add sum_b E_b^2 for the scattered rows E_b, or 2 H_b E_b + E_b^2 where sum_b H_b^2 of `outer` was added.
 
     Repeated ids of one example are added before squaring.
     """
@@ -114,18 +161,28 @@ def add_rows(
     summed = total.new_zeros(len(places), total.shape[1]).index_add_(0, where, rows.values[used])
     owner, ids = places // size, places % size
     squares = summed.square()
-    if left is not None and right is not None:
-        squares.add_(summed * _rows_of_outer(left, right, owner, ids), alpha=2)
+    if outer is not None:
+        squares.add_(summed * _rows_of_outer(outer, owner, ids), alpha=2)
     total.index_add_(0, ids, squares)
     traces.index_add_(0, owner, squares.sum(1).to(traces.dtype))
 
 
-def _rows_of_outer(left: Tensor, right: Tensor, owner: Tensor, ids: Tensor) -> Tensor:
+def _rows_of_outer(outer: Outer, owner: Tensor, ids: Tensor) -> Tensor:
     """Row ids[n] of left_b^T right_b for b = owner[n], [N, K]; `owner` ascends."""
-    counts = torch.bincount(owner, minlength=len(left)).tolist()
+    counts = torch.bincount(owner, minlength=len(outer.left)).tolist()
     parts = torch.split(ids, counts)
-    return torch.cat([left[b][:, part].T @ right[b] for b, part in enumerate(parts)])
+    return torch.cat([outer.left[b][:, part].T @ outer.right[b] for b, part in enumerate(parts)])
 
 
-def _joined_rows(rows: list[Rows], dtype: torch.dtype) -> Rows:
-    return Rows(torch.cat([r.ids for r in rows], 1), torch.cat([r.values.to(dtype) for r in rows], 1))
+def _joined_outers(outers: list[Outer]) -> Outer:
+    left, right, live = ([getattr(o, side) for o in outers] for side in ("left", "right", "live"))
+    return Outer(_joined(left), _joined(right), _joined(live))
+
+
+def _joined_rows(rows: list[Rows]) -> Rows:
+    return Rows(_joined([r.ids for r in rows]), _joined([r.values for r in rows]))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Along the tokens; a gradient is a sum over tokens, wherever they come from."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)

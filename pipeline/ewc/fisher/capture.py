@@ -146,7 +146,10 @@ class Capture:
             sums = self._sums
             assert sums is not None
             still = frozenset(a for a in names if wanted[a] not in self.fallback)
+            wide = sums.squares[next(iter(wanted.values()))].dtype
+            g = g.to(wide)
             seen = kept[0] if kept[0] is not None else g
+            seen = seen.to(wide) if seen.is_floating_point() else seen
             for attribute, gradient in layer.rule.gradients(layer.module, seen, g, still).items():
                 self._add(wanted[attribute], gradient, sums)
             if self._last:

@@ -1,7 +1,6 @@
 """The diagonal Fisher of a model, per example, at about the cost of one batched forward and backward."""
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 
 import torch
@@ -142,8 +141,7 @@ def _add_batch(
     autocast_dtype: torch.dtype | None,
     sums: FisherSums,
 ) -> None:
-    with _autocast(batch, autocast_dtype):
-        logits = forward_hooked(model, capture, batch)
+    logits = forward_hooked(model, capture, batch, autocast_dtype)
     scored = scored_logits(model, batch, logits)
     traces = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
     count = column_count(choice.estimator, choice.draws, *scored.logits.shape[1:])
@@ -154,24 +152,18 @@ def _add_batch(
     left = {name: parameter for name, parameter in wanted.items() if name in capture.fallback}
     if left:
         capture.begin(0)
-        with _autocast(batch, autocast_dtype):
-            add_one_at_a_time(
-                model,
-                left,
-                batch,
-                estimator=choice.estimator,
-                draws=choice.draws,
-                seed=seed,
-                sums=sums,
-                traces=traces,
-            )
+        add_one_at_a_time(
+            model,
+            left,
+            batch,
+            estimator=choice.estimator,
+            draws=choice.draws,
+            seed=seed,
+            sums=sums,
+            traces=traces,
+            autocast_dtype=autocast_dtype,
+        )
     sums.add_traces(traces)
-
-
-def _autocast(batch: Batch, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    if dtype is None:
-        return nullcontext()
-    return torch.autocast(batch["example_keys"].device.type, dtype)
 
 
 def _settled(sums: FisherSums, relative_error: float) -> bool:

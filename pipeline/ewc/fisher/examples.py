@@ -85,7 +85,7 @@ def single_examples(batch: Batch, *, labels_follow_input: bool = True) -> Iterat
         yield padded_right(one, labels_follow_input=labels_follow_input)
 
 
-def forward_logits(model: nn.Module, batch: Batch) -> Tensor:
+def forward_logits(model: nn.Module, batch: Batch, autocast_dtype: torch.dtype | None = None) -> Tensor:
     """The model's logits, [B, C] for a classifier or [B, T, C] for a language model.
 
     Raises:
@@ -101,7 +101,10 @@ def forward_logits(model: nn.Module, batch: Batch) -> Tensor:
         shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
         if labels is not None and labels.dim() == 2 and shift is not None:
             inputs["decoder_input_ids"] = shift(labels=labels)
-    output = model(**inputs)
+    with torch.autocast(
+        batch["example_keys"].device.type, autocast_dtype, enabled=autocast_dtype is not None
+    ):
+        output = model(**inputs)
     logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
     if logits is None or logits.dim() not in (2, 3):
         raise UsageError(

@@ -30,6 +30,7 @@ def add_one_at_a_time(
     seed: int,
     sums: FisherSums,
     traces: Tensor,
+    autocast_dtype: torch.dtype | None = None,
 ) -> None:
     """Add each example's squared gradients of `parameters`, by a forward and backward of its own.
 
@@ -40,13 +41,14 @@ def add_one_at_a_time(
         estimator, draws, seed: as for `columns`; the same examples get the same draws.
         sums: gets the squares.
         traces: float64 [B], gets each example's share.
+        autocast_dtype: of the forward.
     """
     leaves = list(parameters.values())
     try:
         for parameter in leaves:
             parameter.requires_grad_(True)
         for b, one in enumerate(single_examples(batch, labels_follow_input=not is_encoder_decoder(model))):
-            logits = forward_logits(model, one)
+            logits = forward_logits(model, one, autocast_dtype)
             if not logits.requires_grad:
                 continue
             scored = scored_logits(model, one, logits)
@@ -79,8 +81,7 @@ def disagreeing(
         batch: the first few of its examples are used, with one random column each.
         seed: of that column.
     """
-    tokens = batch["input_ids"].shape[1] if "input_ids" in batch else 0
-    count = min(batch_size(batch), _CHECKED_EXAMPLES + (tokens == _CHECKED_EXAMPLES))
+    count = min(batch_size(batch), _CHECKED_EXAMPLES)
     few = {name: tensor[:count] for name, tensor in batch.items()}
     batched = FisherSums.zeros(parameters)
     logits = forward_hooked(model, capture, few)
@@ -103,10 +104,12 @@ def disagreeing(
     return wrong
 
 
-def forward_hooked(model: nn.Module, capture: Capture, batch: Batch) -> Tensor:
+def forward_hooked(
+    model: nn.Module, capture: Capture, batch: Batch, autocast_dtype: torch.dtype | None = None
+) -> Tensor:
     """The logits of a batch, with the capture watching."""
     capture.begin(batch_size(batch))
-    return forward_logits(model, batch)
+    return forward_logits(model, batch, autocast_dtype)
 
 
 def _tolerance(parameter: Tensor) -> float:

@@ -15,7 +15,7 @@ class Rule:
     """Gradients of one kind of module.
 
     `gradients(module, x, g)` maps attribute names to gradients, for an input x [B, ...] and the
-    gradient of the output g [B, ...]; only those of `names` are asked for.
+    gradient of the output g [B, ...], both in the accumulation dtype; only those of `names` are asked for.
     """
 
     gradients: Callable[[nn.Module, Tensor, Tensor, frozenset[str]], Mapping[str, Gradient]]
@@ -81,11 +81,21 @@ def _tokens(x: Tensor) -> Tensor:
     return x.reshape(len(x), -1, x.shape[-1])
 
 
+def live_tokens(g: Tensor) -> Tensor:
+    """Tokens of g [B, T, K] with a gradient, bool [B, T].
+
+    Padding has none, nor has anything above the last attention of a model that reads one token. A
+    norm that underflows to 0 belongs to a gradient whose square would.
+    """
+    norms: Tensor = torch.linalg.vector_norm(g, dim=-1)
+    return norms.ne(0)
+
+
 def _linear(module: nn.Module, x: Tensor, g: Tensor, names: frozenset[str]) -> dict[str, Gradient]:
     g = _tokens(g)
     found: dict[str, Gradient] = {}
     if "weight" in names:
-        found["weight"] = Outer(g, _tokens(x))
+        found["weight"] = Outer(g, _tokens(x), live_tokens(g))
     if "bias" in names:
         found["bias"] = Direct(g.sum(1))
     return found
@@ -95,7 +105,7 @@ def _conv1d(module: nn.Module, x: Tensor, g: Tensor, names: frozenset[str]) -> d
     g = _tokens(g)
     found: dict[str, Gradient] = {}
     if "weight" in names:
-        found["weight"] = Outer(_tokens(x), g)
+        found["weight"] = Outer(_tokens(x), g, live_tokens(g))
     if "bias" in names:
         found["bias"] = Direct(g.sum(1))
     return found
@@ -122,8 +132,7 @@ def _layer_norm(module: nn.Module, x: Tensor, g: Tensor, names: frozenset[str]) 
 
 def _rms_norm(module: nn.Module, x: Tensor, g: Tensor, names: frozenset[str]) -> dict[str, Gradient]:
     weight = module.get_parameter("weight")
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    normalised = F.rms_norm(wide, tuple(weight.shape), eps=_epsilon(module))
+    normalised = F.rms_norm(x, tuple(weight.shape), eps=_epsilon(module))
     return {"weight": Direct(_summed(normalised * g, weight))}
 
 
