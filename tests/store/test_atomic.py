@@ -62,6 +62,29 @@ def test_the_file_and_its_folder_are_flushed_in_the_right_order(
     assert steps[4] == ("fsync", tmp_path.name)
 
 
+def test_the_operating_system_is_asked_to_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    )
+    atomic.write_file(tmp_path / "a", b"x")
+    assert len(flushed) == 2
+    assert flushed[0].endswith(".tmp")
+    assert flushed[1] == str(tmp_path)
+
+
+def test_a_folder_that_cannot_be_flushed_is_tolerated_where_the_file_system_has_no_such_thing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    atomic.write_file(tmp_path / "a", b"x")
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
 def test_killed_anywhere_a_reader_sees_the_old_bytes_or_the_new(tmp_path: Path) -> None:
     path = tmp_path / "a"
     for number in range(20):
