@@ -186,7 +186,7 @@ def check_values(
             )
         if tensor.numel() == 0:
             continue
-        low, high = (float(bound) for bound in torch.aminmax(tensor))
+        low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ArtifactCorrupt(f"{where}: {name!r} holds NaN or infinite values. {_AGAIN}")
         if low < 0:
