@@ -20,6 +20,7 @@ from pipeline.errors import ArtifactCorrupt, CannotWrite, NoInput
 from pipeline.store import strict_json
 from pipeline.store.refusals import explained
 
+Kind = Literal["nothing", "file", "folder", "symbolic link", "device"]
 Step = Literal["mkdir", "create", "write", "fsync", "chmod", "rename", "symlink", "remove"]
 
 _CHUNK_BYTES = 4 * 2**20
@@ -102,6 +103,23 @@ def write_json(path: Path, value: object, *, read_only: bool = False) -> None:
     write_file(path, render_json(value), read_only=read_only)
 
 
+def kind_of(path: Path) -> Kind:
+    """What lies at a path; a symbolic link is a link, wherever it leads, and a pipe or socket is a device.
+
+    Raises:
+        AccessDenied, CannotWrite: the operating system does not tell.
+    """
+    with explained("look at it", path):
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return "nothing"
+    return _KINDS.get(stat.S_IFMT(mode), "device")
+
+
+_KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symbolic link"}
+
+
 def read_file(path: Path, *, limit_bytes: int | None = None) -> bytes:
     """Read a regular file of the store; symbolic links, folders and devices are refused.
 
@@ -121,8 +139,9 @@ def read_file(path: Path, *, limit_bytes: int | None = None) -> bytes:
             raise
         try:
             facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise ArtifactCorrupt(f"{path}: expected a file, found {_kind(facts.st_mode)}")
+            kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "device")
+            if kind != "file":
+                raise ArtifactCorrupt(f"{path}: expected a file, found a {kind}")
             if limit_bytes is not None and facts.st_size > limit_bytes:
                 raise ArtifactCorrupt(f"{path}: {facts.st_size} bytes, at most {limit_bytes} are expected")
             with open(descriptor, "rb", closefd=False) as file:
@@ -176,7 +195,7 @@ def replace_link(link: Path, target: Path) -> None:
     """
     temporary = _temporary_beside(link)
     with explained("replace the link", link):
-        if os.path.lexists(link) and not link.is_symlink():
+        if kind_of(link) not in ("nothing", "symbolic link"):
             raise CannotWrite(f"{link}: expected a symbolic link, found something else; move it away")
         try:
             fault_point("symlink", temporary)
@@ -251,10 +270,10 @@ def sync_tree(folder: Path) -> None:
     """
     for path in _walk_up(folder):
         with explained("flush it to the disk", path):
-            mode = path.lstat().st_mode
-            if stat.S_ISDIR(mode):
+            kind = kind_of(path)
+            if kind == "folder":
                 _flush_folder(path, mode=0o777 & ~_mask)
-            elif stat.S_ISREG(mode):
+            elif kind == "file":
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
                     _make_read_only(descriptor, path)
@@ -262,7 +281,7 @@ def sync_tree(folder: Path) -> None:
                 finally:
                     os.close(descriptor)
             else:
-                raise ArtifactCorrupt(f"{path}: expected a file or folder, found {_kind(mode)}")
+                raise ArtifactCorrupt(f"{path}: expected a file or folder, found a {kind}")
 
 
 def remove_tree(path: Path) -> None:
@@ -272,11 +291,11 @@ def remove_tree(path: Path) -> None:
         AccessDenied, CannotWrite: as `write_file`.
     """
     with explained("remove it", path):
-        if not os.path.lexists(path):
+        if kind_of(path) == "nothing":
             return
         for inner in _walk_up(path):
             fault_point("remove", inner)
-            if inner.is_dir() and not inner.is_symlink():
+            if kind_of(inner) == "folder":
                 os.rmdir(inner)
             else:
                 os.unlink(inner)
@@ -359,12 +378,7 @@ def _flush_folder(folder: Path, *, mode: int | None = None) -> None:
 
 def _walk_up(path: Path) -> Iterator[Path]:
     """Everything below a path and then itself, children before parents, in sorted order."""
-    if path.is_dir() and not path.is_symlink():
+    if kind_of(path) == "folder":
         for name in sorted(os.listdir(path)):
             yield from _walk_up(path / name)
     yield path
-
-
-def _kind(mode: int) -> str:
-    names = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe"}
-    return names.get(stat.S_IFMT(mode), "a device or socket")

@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.errors import NoInput
 from pipeline.store import atomic
 from pipeline.store.hashing import FISHER_FILE
+from pipeline.store.refusals import explained
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
@@ -20,8 +21,9 @@ def copy_checkpoint(source: Path, target: Path) -> None:
         NoInput: the source is no checkpoint.
         AccessDenied, CannotWrite: as `atomic.copy_file`.
     """
-    if not (source / "config.json").is_file():
-        raise NoInput(f"{source}: is no checkpoint (config.json is missing)")
+    with explained("read it", source):
+        if not (source / "config.json").is_file():
+            raise NoInput(f"{source}: is no checkpoint (config.json is missing)")
     _copy_folder(source, target, depth=0)
 
 
@@ -31,7 +33,9 @@ def _copy_folder(source: Path, target: Path, *, depth: int) -> None:
             f"{source}: folders are nested too deeply for a checkpoint; a link may lead in a circle"
         )
     atomic.make_folder(target)
-    for path in sorted(source.iterdir()):
+    with explained("read it", source):
+        paths = sorted(source.iterdir())
+    for path in paths:
         if path.name.startswith(".") or (depth == 0 and path.name == FISHER_FILE):
             continue
         if path.is_dir():

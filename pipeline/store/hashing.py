@@ -3,10 +3,10 @@
 import hashlib
 import json
 import os
-import stat
 from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt, NoInput
+from pipeline.store import atomic
 from pipeline.store.refusals import explained
 
 FISHER_FILE = "fisher.safetensors"
@@ -72,20 +72,20 @@ def checkpoint_hash(folder: Path) -> str:
 def _collect(folder: Path, prefix: str, names: list[str]) -> None:
     with explained("read it", folder):
         try:
-            entries = list(os.scandir(folder))
+            entries = sorted(os.listdir(folder))
         except (FileNotFoundError, NotADirectoryError):
             raise NoInput(f"{folder}: there is no such folder, expected a checkpoint") from None
     for entry in entries:
-        name = prefix + entry.name
-        if entry.name.startswith(".") or name == FISHER_FILE:
+        name = prefix + entry
+        if entry.startswith(".") or name == FISHER_FILE:
             continue
-        mode = entry.stat(follow_symlinks=False).st_mode
-        if stat.S_ISDIR(mode):
-            _collect(folder / entry.name, f"{name}/", names)
-        elif stat.S_ISREG(mode):
+        kind = atomic.kind_of(folder / entry)
+        if kind == "folder":
+            _collect(folder / entry, f"{name}/", names)
+        elif kind == "file":
             names.append(name)
         else:
             raise ArtifactCorrupt(
-                f"{folder / entry.name}: a checkpoint holds regular files only; this is a link or device. "
+                f"{folder / entry}: a checkpoint holds regular files only; this is a {kind}. "
                 f"Copy the checkpoint with: cp -rL SOURCE TARGET"
             )

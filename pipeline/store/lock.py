@@ -36,7 +36,7 @@ def workspace_lock(workspace: os.PathLike[str], *, wait_seconds: float = 0.0) ->
         AccessDenied, CannotWrite: the lock's file cannot be made.
     """
     root = Path(workspace)
-    if not root.is_dir():
+    if atomic.kind_of(root) == "nothing":
         raise NoInput(f"{root}: there is no such workspace. Run: retrain init {root}")
     path = root / LOCK_FILE
     lock = FileLock(path, mode=0o600)

@@ -215,7 +215,7 @@ def read_registry_file(path: Path) -> Registry:
     Raises:
         ArtifactCorrupt: it is damaged.
     """
-    if not path.exists() and not path.is_symlink():
+    if atomic.kind_of(path) == "nothing":
         return Registry()
     return read_record(
         path,

@@ -138,7 +138,7 @@ def mend_link(workspace: Workspace, registry: Registry | None = None) -> bool:
         return False
     link = workspace.champion_link
     target = workspace.resolve(champion.path)
-    if link.is_symlink() and os.readlink(link) == os.path.relpath(target, link.parent):
+    if atomic.kind_of(link) == "symbolic link" and os.readlink(link) == os.path.relpath(target, link.parent):
         return False
     atomic.replace_link(link, target)
     return True

@@ -80,8 +80,7 @@ class RunDirectory:
             return any(not atomic.is_temporary(path.name) for path in self.folder.iterdir())
 
     def has_manifest(self) -> bool:
-        with explained("read it", self.manifest_file):
-            return self.manifest_file.exists()
+        return atomic.kind_of(self.manifest_file) != "nothing"
 
     def read_manifest(self) -> Manifest:
         """The attempt's manifest, proven to be what was written.
@@ -206,7 +205,7 @@ class Workspace(os.PathLike[str]):
             AccessDenied, CannotWrite: as `atomic.sweep`.
         """
         removed = atomic.sweep(self.root, below=False)
-        if self.runs.is_dir() and not self.runs.is_symlink():
+        if atomic.kind_of(self.runs) == "folder":
             removed += atomic.sweep(self.runs)
         return removed
 
@@ -320,9 +319,9 @@ class Workspace(os.PathLike[str]):
                     run = self.attempt(f"{month}/{number}")
                     if not rest:
                         return self._found(self._candidate(run), run)
-                    if (path / "config.json").is_file():
+                    if _is_checkpoint(path):
                         return Found(path, run, self.reference(path, run))
-            if (path / "config.json").is_file():
+            if _is_checkpoint(path):
                 return Found(path, None, None)
             raise NoInput(f"{path}: is no checkpoint (config.json is missing). {self._existing()}")
         raise NoInput(f"{ref!r}: is neither a month, nor an attempt, nor a folder. {self._existing()}")
@@ -344,7 +343,7 @@ class Workspace(os.PathLike[str]):
 
     def _found(self, ref: CheckpointRef, run: RunDirectory) -> Found:
         checkpoint = self.resolve(ref.path)
-        if not checkpoint.is_dir():
+        if atomic.kind_of(checkpoint) != "folder":
             raise ArtifactCorrupt(
                 f"{checkpoint}: is missing; attempt {run.attempt} names it. "
                 f"Restore it from a backup, or run: retrain run --month {ref.month} --force"
@@ -374,8 +373,13 @@ def _folders(parent: Path, name: re.Pattern[str]) -> Iterator[Path]:
         path = parent / entry
         if name.match(entry):
             _refuse_link(path)
-            if path.is_dir():
+            if atomic.kind_of(path) == "folder":
                 yield path
+
+
+def _is_checkpoint(path: Path) -> bool:
+    with explained("look into it", path):
+        return (path / "config.json").is_file()
 
 
 def _is_folder(path: Path) -> bool:
@@ -387,7 +391,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _refuse_link(path: Path) -> None:
-    if path.is_symlink():
+    if atomic.kind_of(path) == "symbolic link":
         raise ArtifactCorrupt(
             f"{path}: expected a file or folder, found a symbolic link; links are not followed here. Remove it"
         )

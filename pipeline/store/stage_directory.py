@@ -42,7 +42,7 @@ def open_stage(target: Path, identity: Mapping[str, object], *, resumable: bool 
         UsageError: the stage is finished already; finished folders are never written again.
         AccessDenied, CannotWrite: as `atomic.write_file`.
     """
-    if target.exists() or target.is_symlink():
+    if atomic.kind_of(target) != "nothing":
         raise UsageError(
             f"{target}: is finished, and finished stages are not written again. {_again(target)}"
         )
@@ -53,7 +53,7 @@ def open_stage(target: Path, identity: Mapping[str, object], *, resumable: bool 
                 atomic.remove_tree(left_over)
     else:
         # the identity goes first: a removal that is cut short must not leave half of resume/ under its name
-        if partial.is_dir() and not partial.is_symlink():
+        if atomic.kind_of(partial) == "folder":
             atomic.remove_tree(partial / IDENTITY_FILE)
         atomic.remove_tree(partial)
         atomic.make_folder(partial)
@@ -79,7 +79,7 @@ def commit_stage(partial: Path, target: Path, planned: StageRecord) -> StageReco
         UsageError: the target exists.
         AccessDenied, CannotWrite: as `atomic.write_file`.
     """
-    if target.exists() or target.is_symlink():
+    if atomic.kind_of(target) != "nothing":
         raise UsageError(
             f"{target}: is finished, and finished stages are not written again. {_again(target)}"
         )
@@ -104,10 +104,11 @@ def read_stage(target: Path) -> StageRecord | None:
     Raises:
         ArtifactCorrupt: the folder is there without a sound record.
     """
-    if target.is_symlink():
-        raise ArtifactCorrupt(f"{target}: expected a folder, found a symbolic link. Remove it and run again")
-    if not target.exists():
+    kind = atomic.kind_of(target)
+    if kind == "nothing":
         return None
+    if kind != "folder":
+        raise ArtifactCorrupt(f"{target}: expected a folder, found a {kind}. Remove it and run again")
     try:
         return read_record(target / RECORD_FILE, StageRecord, mend=_again(target))
     except NoInput:
@@ -162,7 +163,7 @@ def verify_stage(target: Path) -> StageRecord:
 
 
 def _is_same_work(partial: Path, identity: Mapping[str, object]) -> bool:
-    if partial.is_symlink() or not partial.is_dir() or (partial / RESUME_FOLDER).is_symlink():
+    if atomic.kind_of(partial) != "folder" or atomic.kind_of(partial / RESUME_FOLDER) == "symbolic link":
         return False
     try:
         return sha256_json(atomic.read_json(partial / IDENTITY_FILE)) == sha256_json(dict(identity))
@@ -183,11 +184,10 @@ def _files(folder: Path, target: Path, prefix: str = "") -> Iterator[str]:
     with explained("read it", folder):
         paths = sorted(folder.iterdir())
     for path in paths:
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise ArtifactCorrupt(
-                f"{path}: expected a file or folder, found a symbolic link or device. {_again(target)}"
-            )
-        if path.is_dir():
+        kind = atomic.kind_of(path)
+        if kind not in ("file", "folder"):
+            raise ArtifactCorrupt(f"{path}: expected a file or folder, found a {kind}. {_again(target)}")
+        if kind == "folder":
             yield from _files(path, target, f"{prefix}{path.name}/")
         else:
             yield prefix + path.name

@@ -75,7 +75,7 @@ def verify_attempt(workspace: Workspace, run: RunDirectory) -> int:
         verify_checkpoint(workspace, manifest.candidate)
         _check_finite(workspace.resolve(manifest.candidate.path))
     sidecar = run.checkpoint / FISHER_FILE
-    if manifest.candidate is not None and sidecar.exists():
+    if manifest.candidate is not None and atomic.kind_of(sidecar) != "nothing":
         diagonal, metadata = read_fisher(sidecar)
         check_binding(metadata, checkpoint_sha256=manifest.candidate.sha256, where=str(sidecar))
         check_values(diagonal, {name: tuple(t.shape) for name, t in diagonal.items()}, where=str(sidecar))
@@ -85,7 +85,7 @@ def verify_attempt(workspace: Workspace, run: RunDirectory) -> int:
 
 def _check_file(run: RunDirectory, name: str, recorded: str) -> None:
     path = run.folder / name
-    if path.is_symlink() or not path.is_file():
+    if atomic.kind_of(path) != "file":
         raise ArtifactCorrupt(f"{path}: is missing; recorded with the hash {recorded}. {_again(run)}")
     found = sha256_file(path)
     if found != recorded:

@@ -193,7 +193,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ArtifactCorrupt, match="link: expected a file, found a symbolic link"):
         atomic.read_json(tmp_path / "link")
-    with pytest.raises(ArtifactCorrupt, match="pipe: expected a file, found a pipe"):
+    with pytest.raises(ArtifactCorrupt, match="pipe: expected a file, found a device"):
         atomic.read_json(tmp_path / "pipe")
     with pytest.raises(ArtifactCorrupt, match="expected a file, found a folder"):
         atomic.read_json(tmp_path)

@@ -236,7 +236,7 @@ def test_files_of_another_kind_links_and_pipes_are_refused(tmp_path: Path) -> No
     (tmp_path / "link.jsonl").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
-    for name, kind in (("link", "symbolic link"), ("pipe", "pipe"), ("folder", "folder")):
+    for name, kind in (("link", "symbolic link"), ("pipe", "device"), ("folder", "folder")):
         with pytest.raises(
             BadData, match=rf"{name}.jsonl: expected a file, found a {kind}. Name a regular file"
         ):
