@@ -179,11 +179,8 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
     Returns:
         False when the work ended before that.
     """
-    with warnings.catch_warnings():
-        # libraries' idle threads are not needed in the child
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
+
+    def doomed() -> int:
         left = number
 
         def die(step: str, path: Path) -> None:
@@ -193,14 +190,26 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
                 os._exit(KILLED)
 
         atomic.fault_point = die
-        try:
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        work()
+        return 0
+
+    code = forked(doomed)
     assert code in (0, KILLED), f"the work failed by itself, exit code {code}"
     return code == KILLED
+
+
+def forked(work: Callable[[], int]) -> int:
+    """Do some work in a child process that shares nothing but the disk; returns its exit code, 1 for an error."""
+    with warnings.catch_warnings():
+        # Python warns of threads that a fork leaves behind; libraries' idle threads are not needed here
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            os._exit(work())
+        except BaseException:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def failing_at(number: int, error: int, work: Callable[[], object]) -> None:
