@@ -1,0 +1,54 @@
+# Everything needs git, make and Python 3.11 or newer; `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/
+QUIET_TORCH = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-all check format bench bench-fisher docs clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## Launch and retrain three months on a synthetic help desk, plain beside EWC (minutes).
+	@HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(RUN)retrain demo demo-workspace
+
+test: $(VENV)/.dev ## Run all tests but the slow ones.
+	$(QUIET_TORCH) $(RUN)pytest -m "not slow"
+
+test-all: $(VENV)/.dev ## Run all tests.
+	$(QUIET_TORCH) $(RUN)pytest
+
+check: $(VENV)/.dev ## Lint, formatting and types: what pre-commit runs.
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+	$(RUN)mypy
+
+format: $(VENV)/.dev ## Format the code and mend what the linter can.
+	$(RUN)ruff format .
+	$(RUN)ruff check --fix .
+
+bench: $(VENV)/.dev ## Time how fast the command line starts.
+	$(RUN)python benchmarks/startup.py
+
+bench-fisher: $(VENV)/.dev ## Time the Fisher engine beside the naive ways.
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(RUN)python benchmarks/fisher.py
+
+docs: $(VENV)/.dev ## Draw the pictures of the documentation again.
+	$(QUIET_TORCH) $(RUN)python docs/draw.py
+
+clean: ## Remove the virtual environment and the caches; demo-workspace is yours and stays.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# A stamp says that its extra is installed as pyproject.toml and constraints.txt ask for.
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/.made
+	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version). Run: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
