@@ -12,6 +12,7 @@ import typer
 from cli import commands_config, commands_fisher, commands_month, commands_registry, commands_view, render
 from cli.exit_codes import BUG, INTERRUPTED_BASE, exit_code
 from pipeline.errors import AccessDenied, CannotWrite, RetrainError, StoppedBySignal
+from pipeline.store.atomic import set_file_mask
 
 retrain = typer.Typer(
     name="retrain",
@@ -35,6 +36,10 @@ commands_fisher.register(fisher)
 retrain.add_typer(fisher, name="fisher")
 
 
+OWNER_ONLY = 0o077
+"""Feedback holds what customers wrote: nobody else may read what is made from it."""
+
+
 def run_retrain() -> None:
     """The console script `retrain`."""
     _run("retrain", retrain)
@@ -46,6 +51,7 @@ def run_fisher() -> None:
 
 
 def _run(program: str, app: Callable[[], None]) -> None:
+    set_file_mask(OWNER_ONLY)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     try:

@@ -67,9 +67,12 @@ def locked(root: Path, wait: float = 0.0) -> Iterator[None]:
     from pipeline.store.lock import workspace_lock
 
     with workspace_lock(root, wait_seconds=wait):
-        from pipeline.store.atomic import sweep
+        from pipeline.store.registry import mend_link
+        from pipeline.store.run_directory import Workspace
 
-        sweep(root)
+        space = Workspace(root)
+        space.sweep()
+        mend_link(space)
         yield
 
 

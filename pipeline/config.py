@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import BadConfig
 
@@ -72,13 +72,15 @@ class GoldenSection(Section):
 class FisherSection(Section):
     estimator: Literal["auto", "exact", "mc", "lowrank", "empirical"] = "auto"
     """How the label is drawn in the Fisher's expectation."""
-    samples: Count = 1000
+    samples: Count = 300
     """Upper limit of training rows that the Fisher is averaged over."""
 
 
 class EwcSection(Section):
-    lambda_: NonNegative = Field(default=3.0, alias="lambda")
-    """lambda in lambda * sum_i F_i (theta_i - theta*_i)^2."""
+    lambda_: NonNegative = Field(default=1.0, alias="lambda")
+    """lambda in lambda * sum_i F_i (theta_i - theta*_i)^2, where nothing else holds the old months."""
+    replay_lambda: NonNegative = 0.3
+    """lambda where old rows are replayed, too; the penalty then leaves the head free."""
     scale: Literal["mean", "raw"] = "mean"
     """`mean` divides F by its mean over the trained parameters; `raw` uses F as it is."""
     months: Literal["online", "latest"] = "online"
@@ -87,9 +89,18 @@ class EwcSection(Section):
     """How much of the older months' Fisher each further month keeps (online only)."""
 
 
+class ReplaySection(Section):
+    launch_rows: Annotated[int, Field(ge=0)] = 120
+    """Rows of the launch data that may be learned again each month."""
+    month_rows: Annotated[int, Field(ge=0)] = 40
+    """Rows of each later month that may be learned again."""
+    per_step: Annotated[int, Field(ge=0)] = 16
+    """Replayed rows in an optimizer step, beside train.batch_size new ones; 0 where policy forbids it."""
+
+
 class TrainSection(Section):
-    layers: Annotated[str, Field(pattern=r"^(all|head|top:[1-9][0-9]{0,3})$")] = "top:3"
-    """`all`, `top:N` (the N topmost layers and the head) or `head`."""
+    layers: Annotated[str, Field(pattern=r"^(all|encoder|head|top:[1-9][0-9]{0,3})$")] = "top:3"
+    """`all`, `encoder` (all but the embeddings), `top:N` (the N topmost layers and the head) or `head`."""
     learning_rate: Positive = 2e-4
     """Peak learning rate of the encoder."""
     head_learning_rate: Positive | None = 1e-3
@@ -120,7 +131,7 @@ class TrainSection(Section):
 class LaunchSection(TrainSection):
     """How the first champion is trained from the base model; the same keys as `train`."""
 
-    layers: Annotated[str, Field(pattern=r"^(all|head|top:[1-9][0-9]{0,3})$")] = "all"
+    layers: Annotated[str, Field(pattern=r"^(all|encoder|head|top:[1-9][0-9]{0,3})$")] = "encoder"
     learning_rate: Positive = 2e-4
     epochs: Count = 10
     label_smoothing: Fraction = 0.1
@@ -146,9 +157,19 @@ class Config(Section):
     golden: GoldenSection = GoldenSection()
     fisher: FisherSection = FisherSection()
     ewc: EwcSection = EwcSection()
+    replay: ReplaySection = ReplaySection()
     train: TrainSection = TrainSection()
     launch: LaunchSection = LaunchSection()
     gate: GateSection = GateSection()
+
+    @model_validator(mode="after")
+    def _steps_divide(self) -> "Config":
+        step = self.train.batch_size + self.replay.per_step
+        if step % self.train.gradient_accumulation:
+            raise ValueError(
+                f"train.gradient_accumulation must divide train.batch_size + replay.per_step ({step})"
+            )
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """The whole configuration as plain JSON values, by the names that the file uses."""

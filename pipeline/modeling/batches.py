@@ -23,6 +23,9 @@ class Examples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __add__(self, other: "Examples") -> "Examples":
+        return Examples(self.ids + other.ids, self.encoded + other.encoded, self.label_ids + other.label_ids)
+
 
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Encoded]:
     """Token ids of each text, cut to `max_length` tokens."""

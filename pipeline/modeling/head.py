@@ -41,9 +41,10 @@ def head_parameters(model: Any) -> set[str]:
 
 
 def trained_parameters(model: Any, layers: str) -> list[str]:
-    """Names of the parameters that `layers` (`all`, `top:N` or `head`) trains, in model order.
+    """Names of the parameters that `layers` (`all`, `encoder`, `top:N` or `head`) trains, in model order.
 
-    `top:N` trains the N topmost layers and all that comes after them; what comes before stays frozen.
+    `top:N` trains the N topmost layers and all that comes after them, `encoder` all layers; what comes
+    before, the embeddings at least, stays frozen.
     """
     names = [name for name, _ in model.named_parameters()]
     if layers == "all":
@@ -60,9 +61,8 @@ def trained_parameters(model: Any, layers: str) -> list[str]:
         raise BadConfig(
             f"train.layers {layers}: {type(model).__name__} has no stack of layers. Use all or head"
         )
-    first = max(len(stack) - int(layers.removeprefix("top:")), 0)
-    if first == 0:
-        return names
+    count = len(stack) if layers == "encoder" else int(layers.removeprefix("top:"))
+    first = max(len(stack) - count, 0)
     start = next(i for i, name in enumerate(names) if name.startswith(f"{stack_name}.{first}."))
     return names[start:]
 
@@ -104,7 +104,7 @@ def grow_head(classifier: Classifier, labels: LabelSet, imprints: dict[str, Tens
     """The classifier with a head for more labels; old rows keep their ids and values, bit for bit.
 
     A new row is the label's mean feature, scaled to NEW_ROW_NORM times the mean norm of the old rows; its
-    bias is the smallest old bias. Source of imprinting: Qi et al. 2018, "Low-Shot Learning with Imprinted
+    bias is 0. Source of imprinting: Qi et al. 2018, "Low-Shot Learning with Imprinted
     Weights".
 
     Args:
@@ -122,7 +122,7 @@ def grow_head(classifier: Classifier, labels: LabelSet, imprints: dict[str, Tens
         grown.weight[labels.ids[label]] = direction / direction.norm().clamp_min(1e-12) * norm
     if old.bias is not None:
         grown.bias[:count] = old.bias
-        grown.bias[count:] = old.bias.min()
+        grown.bias[count:] = 0.0
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, grown)
     model.num_labels = len(labels)

@@ -1,7 +1,6 @@
 """Fine-tuning with the transformers Trainer and the EWC penalty in it."""
 
 import functools
-import hashlib
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import head_parameters, trained_parameters
 from pipeline.modeling.prediction import mean_loss
 from pipeline.progress import Progress, silent
+from pipeline.replay import epoch_order
 
 LOG_STEPS = 5
 """Optimizer steps between two rows of metrics."""
@@ -40,6 +40,14 @@ class Consolidation:
     anchor: dict[str, Tensor]
     weights: dict[str, Tensor]
     lambda_: float
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Rows of earlier months, and how many of them join an optimizer step."""
+
+    examples: Examples
+    per_step: int
 
 
 @dataclass(frozen=True)
@@ -88,20 +96,40 @@ class _Rows(Dataset[dict[str, Any]]):
 class EpochOrder(Sampler[int]):
     """The order of an epoch: a pure function of seed, epoch and row ids, whatever came before."""
 
-    def __init__(self, ids: Sequence[str], seed: int) -> None:
-        self.ids, self.seed, self.epoch = ids, seed, 0
+    def __init__(
+        self,
+        new: Sequence[str],
+        memory: Sequence[str],
+        *,
+        new_per_step: int,
+        replayed_per_step: int,
+        seed: int,
+    ) -> None:
+        self.new, self.memory, self.seed, self.epoch = new, memory, seed, 0
+        self.new_per_step, self.replayed_per_step = new_per_step, replayed_per_step if memory else 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        return -(-len(self.new) // self.new_per_step)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.new) + self.steps * self.replayed_per_step
 
     def __iter__(self) -> Iterator[int]:
-        def rank(index: int) -> bytes:
-            return hashlib.sha256(f"{self.seed}\0{self.epoch}\0{self.ids[index]}".encode()).digest()
-
-        return iter(sorted(range(len(self.ids)), key=rank))
+        return iter(
+            epoch_order(
+                self.new,
+                self.memory,
+                new_per_step=self.new_per_step,
+                replayed_per_step=self.replayed_per_step,
+                seed=self.seed,
+                epoch=self.epoch,
+            )
+        )
 
 
 def mean_task_loss(
@@ -110,31 +138,34 @@ def mean_task_loss(
     num_items_in_batch: Tensor | int | None = None,
     *,
     label_smoothing: float = 0.0,
+    log_prior: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy summed over the micro-batch and divided by the rows of the whole optimizer step.
 
     So one step of 32 rows and four accumulated micro-batches of 8 give the same gradient, and a shorter
-    last micro-batch weighs what its rows weigh.
+    last micro-batch weighs what its rows weigh. `log_prior` [C] is added to the logits (balanced softmax).
     """
     count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
-    return (
-        F.cross_entropy(outputs["logits"].float(), labels, reduction="sum", label_smoothing=label_smoothing)
-        / count
-    )
+    logits = outputs["logits"].float()
+    if log_prior is not None:
+        logits = logits + log_prior.to(logits.device)
+    return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing) / count
 
 
 class ConsolidatingTrainer(Trainer):
     """A Trainer whose row order depends on nothing but seed, epoch and row ids."""
 
-    def __init__(self, *args: Any, label_smoothing: float, **kwargs: Any) -> None:
-        loss = functools.partial(mean_task_loss, label_smoothing=label_smoothing)
+    def __init__(
+        self, *args: Any, order: "EpochOrder", label_smoothing: float, log_prior: Tensor | None, **kwargs: Any
+    ) -> None:
+        self._order = order
+        loss = functools.partial(mean_task_loss, label_smoothing=label_smoothing, log_prior=log_prior)
         super().__init__(*args, compute_loss_func=loss, **kwargs)
         # BERT-like models accept **kwargs without using num_items_in_batch; our loss divides by it
         self.model_accepts_loss_kwargs = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
-        rows = train_dataset if train_dataset is not None else self.train_dataset
-        return EpochOrder(rows.examples.ids, self.args.seed)
+        return self._order
 
 
 class PenaltyCallback(TrainerCallback):
@@ -241,6 +272,8 @@ def finetune(
     consolidation: Consolidation | None,
     seed: int,
     autocast: torch.dtype | None,
+    replay: Replay | None = None,
+    log_prior: Tensor | None = None,
     progress: Progress = silent,
 ) -> TrainingResult:
     """Train the classifier in place; only the parameters that `settings.layers` names change.
@@ -253,6 +286,8 @@ def finetune(
         consolidation: the penalty; None for none.
         seed: of row order and dropout.
         autocast: torch.bfloat16 or None.
+        replay: rows of earlier months that join every optimizer step; None for none.
+        log_prior: log pi [C] of the balanced softmax; None for the plain cross-entropy.
 
     Raises:
         TrainingDiverged: as soon as a logged loss, penalty, norm or final weight is not finite.
@@ -264,12 +299,21 @@ def finetune(
     parameters = {name: parameter for name, parameter in model.named_parameters() if name in trained}
     start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     penalty = PenaltyCallback(parameters, consolidation) if consolidation else None
+    memory = replay.examples if replay is not None else Examples((), (), ())
+    order = EpochOrder(
+        train.ids,
+        memory.ids,
+        new_per_step=settings.batch_size,
+        replayed_per_step=replay.per_step if replay is not None else 0,
+        seed=seed,
+    )
+    rows_per_step = settings.batch_size + order.replayed_per_step
 
     with tempfile.TemporaryDirectory(prefix="retrain-trainer-") as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
             use_cpu=model.device.type == "cpu",
-            per_device_train_batch_size=settings.batch_size // settings.gradient_accumulation,
+            per_device_train_batch_size=rows_per_step // settings.gradient_accumulation,
             gradient_accumulation_steps=settings.gradient_accumulation,
             num_train_epochs=settings.epochs,
             lr_scheduler_type="linear",
@@ -290,20 +334,20 @@ def finetune(
         trainer = ConsolidatingTrainer(
             model=model,
             args=arguments,
-            train_dataset=_Rows(train),
+            train_dataset=_Rows(train + memory),
             data_collator=lambda rows: {
                 **pad(classifier.tokenizer, [row["ids"] for row in rows]),
                 "labels": torch.tensor([row["label"] for row in rows], dtype=torch.int64),
             },
+            order=order,
             label_smoothing=settings.label_smoothing,
+            log_prior=log_prior,
             optimizers=(_optimizer(model, parameters, settings), None),
         )
         from transformers.trainer_callback import PrinterCallback
 
         trainer.remove_callback(PrinterCallback)
-        steps = (
-            math.ceil(math.ceil(len(train) / (settings.batch_size * arguments.world_size))) * settings.epochs
-        )
+        steps = math.ceil(order.steps / arguments.world_size) * settings.epochs
         with progress("fine-tune", steps, "step") as advance:
             metrics = MetricsCallback(classifier, start, validation, penalty, advance)
             if penalty is not None:

@@ -8,24 +8,29 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import TrainSection
 from pipeline.feedback import Row
 from pipeline.labels import LabelSet
-from pipeline.stages.fisher import ARMS_WITH_FISHER, recorded_fisher
-from pipeline.stages.ingest import LABELS_FILE, TRAIN_FILE, VALIDATION_FILE
+from pipeline.replay import replay_memory
+from pipeline.stages.fisher import recorded_fisher
+from pipeline.stages.ingest import LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.stage import RunContext, Stage
-from pipeline.stages.tables import examples, labels_of, rows_of, validation_rows
+from pipeline.stages.tables import examples, labels_of, rows_of, training_rows, validation_rows
 from pipeline.store import atomic
 from pipeline.store.checkpoints import copy_checkpoint
 from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.records import CheckpointRef
 from pipeline.store.stage_directory import require_stage
+from pipeline.store.tables import write_parquet
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pipeline.ewc.deltas import GroupDelta
     from pipeline.modeling.batches import Examples
     from pipeline.modeling.checkpoint import Classifier
     from pipeline.modeling.training import Consolidation, Metric
 
 CHECKPOINT_FOLDER, METRICS_FILE, DELTAS_FILE = "checkpoint", "metrics.jsonl", "deltas.json"
+REPLAY_FILE = "replay.parquet"
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,13 @@ def _inputs(context: RunContext) -> dict[str, str]:
     }
     if context.base is not None:
         inputs["base checkpoint"] = context.base.sha256
-        if context.arm in ARMS_WITH_FISHER:
+        if context.uses_fisher:
             inputs["fisher"] = recorded_fisher(context).sha256
         for checkpoint in ancestors(context.workspace, context.base):
             record = require_stage(context.workspace.attempt(checkpoint.attempt).stage("ingest"))
             inputs[f"validation {checkpoint.month}"] = record.outputs[VALIDATION_FILE]
+            if context.recipe.replayed_per_step:
+                inputs[f"replay from {checkpoint.month}"] = record.outputs[TRAIN_FILE]
     elif context.launch is not None and context.launch.checkpoint is not None:
         inputs["adopted checkpoint"] = checkpoint_hash(context.launch.checkpoint)
     return inputs
@@ -68,11 +75,14 @@ def _settings(context: RunContext) -> dict[str, Any]:
     resolved = context.config.resolved()
     if context.launch is not None:
         return {"model": resolved["model"], "launch": resolved["launch"]}
-    settings = {"arm": context.arm, "max_length": resolved["model"]["max_length"]}
-    if context.arm != "freeze":
+    recipe = context.recipe
+    settings = {"recipe": asdict(recipe), "max_length": resolved["model"]["max_length"]}
+    if recipe.trains:
         settings["train"] = resolved["train"]
-    if context.arm in ARMS_WITH_FISHER:
+    if context.uses_fisher:
         settings["ewc"] = resolved["ewc"]
+    if recipe.replayed_per_step:
+        settings["replay"] = resolved["replay"]
     return settings
 
 
@@ -82,7 +92,7 @@ def _body(context: RunContext, folder: Path) -> None:
     if adopted is not None:
         _copy_checkpoint(adopted, target)
         _save_reports(folder, [], [])
-    elif context.base is not None and context.arm == "freeze":
+    elif context.base is not None and not context.recipe.trains:
         _copy_checkpoint(context.workspace.root / context.base.path, target)
         _save_reports(folder, [], [])
     else:
@@ -102,32 +112,35 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     from pipeline.ewc.deltas import group_deltas
     from pipeline.modeling.checkpoint import base_location, load_classifier, new_classifier, save_classifier
     from pipeline.modeling.device import autocast_dtype, choose_device
-    from pipeline.modeling.training import finetune
+    from pipeline.modeling.training import Replay, finetune
 
-    config = context.config
+    config, recipe = context.config, context.recipe
     device = choose_device(context.device)
-    train_rows = rows_of(context.output("ingest") / TRAIN_FILE)
     labels = labels_of(context.attempt)
+    settings: TrainSection = config.launch
     if context.base is None:
         location = base_location(config.model.base, context.workspace.root)
         classifier = new_classifier(location, labels, seed=config.seed)
-        settings: TrainSection = config.launch
     else:
         classifier = load_classifier(context.workspace.root / context.base.path)
-        classifier = _with_new_labels(classifier, labels, train_rows, config.model.max_length)
-        settings = config.train
-        if context.arm == "head":
-            settings = settings.model_copy(update={"layers": "head"})
+        settings = config.train.model_copy(update={"layers": recipe.layers})
     classifier.model.to(device)
 
     def tokenised(rows: list[Row]) -> "Examples":
         return examples(classifier.tokenizer, rows, labels, config.model.max_length)
 
+    train = tokenised(rows_of(context.output("ingest") / TRAIN_FILE))
+    memory_rows = _memory(context)
+    memory = tokenised(memory_rows)
+    prior = None
+    if context.base is not None:
+        prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
+        classifier = _with_new_labels(context, classifier, labels, train, memory, prior)
     anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
-    fisher = _aligned_fisher(context, anchor) if context.arm in ARMS_WITH_FISHER and context.base else None
+    fisher = _aligned_fisher(context, anchor) if context.uses_fisher else None
     result = finetune(
         classifier,
-        tokenised(train_rows),
+        train,
         _Validation(
             new=tokenised(rows_of(context.output("ingest") / VALIDATION_FILE)),
             prior=tokenised(validation_rows(context.workspace, ancestors(context.workspace, context.base))),
@@ -136,6 +149,8 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
         consolidation=_consolidation(context, classifier, anchor, fisher),
         seed=config.seed,
         autocast=autocast_dtype(settings.precision, device),
+        replay=Replay(memory, recipe.replayed_per_step) if len(memory) else None,
+        log_prior=prior,
         progress=context.progress,
     )
     with torch.no_grad():
@@ -146,28 +161,55 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     classifier.model.to("cpu")
     atomic.make_folder(target)
     save_classifier(classifier, target)
+    write_parquet(folder / REPLAY_FILE, [asdict(row) for row in memory_rows], ROW_COLUMNS)
     _save_reports(folder, result.metrics, deltas)
 
 
-def _with_new_labels(
-    classifier: "Classifier", labels: LabelSet, rows: list[Row], max_length: int
-) -> "Classifier":
-    """The classifier with a row for every new label, imprinted with the mean feature of its rows."""
-    from pipeline.modeling.batches import encode
-    from pipeline.modeling.head import grow_head, head_features
-
-    new = labels.names[len(classifier.labels) :]
-    if not new:
-        return classifier
-    members = [row for row in rows if row.label in new]
-    features = head_features(
-        classifier, encode(classifier.tokenizer, [row.text for row in members], max_length)
+def _memory(context: RunContext) -> list[Row]:
+    """The rows of earlier months that are learned again; none at launch."""
+    if context.base is None or not context.recipe.replayed_per_step:
+        return []
+    replay = context.config.replay
+    line = ancestors(context.workspace, context.base)
+    tables = [training_rows(context.workspace.attempt(checkpoint.attempt)) for checkpoint in line]
+    return replay_memory(
+        tables, launch_rows=replay.launch_rows, month_rows=replay.month_rows, seed=context.config.seed
     )
-    imprints = {}
-    for label in new:
-        mine = [index for index, row in enumerate(members) if row.label == label]
-        imprints[label] = features[mine].mean(dim=0) if mine else features.mean(dim=0)
-    return grow_head(classifier, labels, imprints)
+
+
+def _log_prior(context: RunContext, train: "Examples", memory: "Examples", classes: int) -> "Tensor":
+    from pipeline.ewc.prior import log_prior
+
+    return log_prior(
+        train.label_ids,
+        memory.label_ids,
+        classes,
+        new_per_step=context.config.train.batch_size,
+        replayed_per_step=context.recipe.replayed_per_step,
+    )
+
+
+def _with_new_labels(
+    context: RunContext,
+    classifier: "Classifier",
+    labels: LabelSet,
+    train: "Examples",
+    memory: "Examples",
+    prior: "Tensor | None",
+) -> "Classifier":
+    from pipeline.modeling.new_labels import with_new_labels
+
+    new_per_step = context.config.train.batch_size
+    replayed = context.recipe.replayed_per_step if len(memory) else 0
+    return with_new_labels(
+        classifier,
+        labels,
+        train,
+        memory,
+        probe=context.recipe.probes,
+        log_prior=prior,
+        new_share=new_per_step / (new_per_step + replayed),
+    )
 
 
 def _aligned_fisher(context: RunContext, anchor: dict[str, Any]) -> dict[str, Any]:
@@ -187,17 +229,18 @@ def _consolidation(
     context: RunContext, classifier: "Classifier", anchor: dict[str, Any], fisher: dict[str, Any] | None
 ) -> "Consolidation | None":
     from pipeline.ewc.penalty import importance
-    from pipeline.modeling.head import trained_parameters
+    from pipeline.modeling.head import head_parameters, trained_parameters
     from pipeline.modeling.training import Consolidation
 
     if fisher is None:
         return None
-    ewc = context.config.ewc
-    names = trained_parameters(classifier.model, context.config.train.layers)
+    names = trained_parameters(classifier.model, context.recipe.layers)
+    weights = importance(fisher, names, context.config.ewc.scale)
+    if not context.recipe.protects_head:
+        head = head_parameters(classifier.model)
+        weights = {name: weight for name, weight in weights.items() if name not in head}
     return Consolidation(
-        anchor={name: anchor[name] for name in names},
-        weights=importance(fisher, names, ewc.scale),
-        lambda_=ewc.lambda_,
+        anchor={name: anchor[name] for name in weights}, weights=weights, lambda_=context.recipe.ewc_lambda
     )
 
 
@@ -210,7 +253,7 @@ def _save_reports(folder: Path, metrics: "list[Metric]", deltas: "list[GroupDelt
 FINETUNE = Stage(
     name="finetune",
     reads="the ingested tables, the base checkpoint, its Fisher, the validation tables of the months before",
-    writes="checkpoint/, metrics.jsonl, deltas.json",
+    writes="checkpoint/, replay.parquet, metrics.jsonl, deltas.json",
     inputs=_inputs,
     settings=_settings,
     body=_body,

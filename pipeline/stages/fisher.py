@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pipeline.ewc.fisher import FisherEstimate
 
 RECORD_FILE = "fisher.json"
-ARMS_WITH_FISHER = frozenset({"ewc"})
 DIVISION = "number of examples; an example's squared gradients are summed over labels weighted by p"
 
 
@@ -267,12 +266,8 @@ def recorded_fisher(context: RunContext) -> FisherRecord:
     return FisherRecord(content["path"], content["sha256"], content["metadata"])
 
 
-def _uses_fisher(context: RunContext) -> bool:
-    return context.base is not None and context.arm in ARMS_WITH_FISHER
-
-
 def _inputs(context: RunContext) -> dict[str, str]:
-    if context.base is None or not _uses_fisher(context):
+    if context.base is None or not context.uses_fisher:
         return {}
     line = ancestors(context.workspace, context.base)
     learned = line if context.config.ewc.months == "online" else line[-1:]
@@ -284,12 +279,12 @@ def _inputs(context: RunContext) -> dict[str, str]:
 
 
 def _settings(context: RunContext) -> dict[str, Any]:
-    return asdict(FisherSettings.of(context.config)) if _uses_fisher(context) else {"arm": context.arm}
+    return asdict(FisherSettings.of(context.config)) if context.uses_fisher else {"arm": context.config.arm}
 
 
 def _body(context: RunContext, folder: Path) -> None:
-    if context.base is None or not _uses_fisher(context):
-        atomic.write_json(folder / RECORD_FILE, {"skipped": f"arm {context.arm} uses no Fisher"})
+    if context.base is None or not context.uses_fisher:
+        atomic.write_json(folder / RECORD_FILE, {"skipped": f"arm {context.config.arm} uses no Fisher"})
         return
     file = ensure_fisher(
         context.workspace,
@@ -307,7 +302,7 @@ def _body(context: RunContext, folder: Path) -> None:
 
 
 def _check(context: RunContext) -> None:
-    if not _uses_fisher(context):
+    if not context.uses_fisher:
         return
     record = recorded_fisher(context)
     file = context.workspace.resolve(record.path)

@@ -186,7 +186,7 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
     atomic.make_folder(context.attempt.folder)
     journal = Journal(context.attempt, clock)
     context.attempt.write_manifest(_started(context, request, steps))
-    journal.tell("started", f"{context.month}: attempt {context.attempt.attempt}, arm {context.arm}")
+    journal.tell("started", f"{context.month}: attempt {context.attempt.attempt}, arm {context.config.arm}")
     for step in steps:
         if step.runs:
             _run_stage(context, step, journal)
@@ -240,7 +240,7 @@ def _started(context: RunContext, request: Request, steps: Sequence[PlannedStage
         month=str(context.month),
         attempt=context.attempt.attempt,
         kind="month" if context.launch is None else "launch",
-        arm=context.arm,
+        arm=context.config.arm,
         status="running",
         seed=context.config.seed,
         config=context.config.resolved(),
@@ -288,8 +288,6 @@ def _decide(context: RunContext, *, request: Request, clock: Clock, journal: Jou
 def _promote(
     context: RunContext, candidate: CheckpointRef, gate: GateOutcome, *, request: Request, clock: Clock
 ) -> None:
-    if read_registry(context.workspace).champion == candidate:
-        return  # an earlier try was stopped between promotion and its manifest
     promote(
         context.workspace,
         candidate,

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.config import Config
 from pipeline.months import Month
 from pipeline.progress import Progress
+from pipeline.recipe import Recipe, recipe_for
 from pipeline.store.records import CheckpointRef, StageRecord
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import read_stage
@@ -49,9 +50,14 @@ class RunContext:
     progress: Progress
 
     @property
-    def arm(self) -> str:
-        """The arm that is run: `default` stands for what the backtests say is best."""
-        return DEFAULT_ARM if self.config.arm == "default" else self.config.arm
+    def recipe(self) -> Recipe:
+        """What the configured arm does about forgetting."""
+        return recipe_for(self.config)
+
+    @property
+    def uses_fisher(self) -> bool:
+        """Whether this attempt's training has a penalty."""
+        return self.base is not None and self.recipe.ewc_lambda > 0.0
 
     def output(self, stage: str) -> Path:
         """The folder of a finished stage of this attempt."""
@@ -61,9 +67,6 @@ class RunContext:
         """The recorded output hashes of a finished stage of this attempt, as `STAGE/FILE`."""
         record = read_stage(self.output(stage))
         return {f"{stage}/{name}": digest for name, digest in (record.outputs if record else {}).items()}
-
-
-DEFAULT_ARM: Literal["ewc"] = "ewc"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""Head rows for new labels: imprinted with their mean feature, then fitted alone while all else is fixed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.labels import LabelSet
+from pipeline.modeling.batches import Examples
+from pipeline.modeling.checkpoint import Classifier
+from pipeline.modeling.head import grow_head, head_features, head_linear
+
+PROBE_DECAY = 1e-3
+"""Weight of the squared distance from the imprinted rows in the probe's loss."""
+PROBE_ITERATIONS = 60
+
+
+def with_new_labels(
+    classifier: Classifier,
+    labels: LabelSet,
+    new: Examples,
+    replayed: Examples,
+    *,
+    probe: bool,
+    log_prior: Tensor | None,
+    new_share: float = 1.0,
+) -> Classifier:
+    """The classifier with a head row for every label of `labels`; old rows stay bit for bit.
+
+    Args:
+        classifier: the champion, on any device.
+        labels: its labels with new ones appended.
+        new: the month's rows, which hold the new labels.
+        replayed: rows of earlier months; may be empty.
+        probe: fit the new rows; else they stay as imprinted.
+        log_prior: log pi [C] of the balanced softmax, or None.
+        new_share: weight of the month's rows in the probe's loss, the rest is the replayed rows'.
+    """
+    count = len(classifier.labels)
+    if len(labels) == count:
+        return classifier
+    features = head_features(classifier, new.encoded)
+    targets = torch.tensor(new.label_ids)
+    imprints = {}
+    for label in labels.names[count:]:
+        mine = targets == labels.ids[label]
+        imprints[label] = features[mine].mean(dim=0) if bool(mine.any()) else features.mean(dim=0)
+    old_features = head_features(classifier, replayed.encoded) if probe and len(replayed) else None
+    grown = grow_head(classifier, labels, imprints)
+    if probe:
+        _fit_new_rows(
+            grown, count, features, new.label_ids, old_features, replayed.label_ids, log_prior, new_share
+        )
+    return grown
+
+
+def _fit_new_rows(
+    classifier: Classifier,
+    old_count: int,
+    features: Tensor,
+    label_ids: Sequence[int],
+    old_features: Tensor | None,
+    old_label_ids: Sequence[int],
+    log_prior: Tensor | None,
+    new_share: float,
+) -> None:
+    """Minimise the weighted cross-entropy over the new rows alone: convex, by LBFGS, on the CPU."""
+    _, linear = head_linear(classifier.model)
+    inputs, targets = features, torch.tensor(list(label_ids))
+    weights = torch.full((len(features),), new_share / len(features))
+    if old_features is not None and len(old_features):
+        inputs = torch.cat([features, old_features])
+        targets = torch.cat([targets, torch.tensor(list(old_label_ids))])
+        weights = torch.cat([weights, torch.full((len(old_features),), (1 - new_share) / len(old_features))])
+    weights = weights / weights.sum()
+    weight, bias = linear.weight.detach().float().cpu(), linear.bias
+    offset = bias.detach().float().cpu() if bias is not None else torch.zeros(len(weight))
+    fixed = inputs @ weight[:old_count].T + offset[:old_count]
+    start = torch.cat([weight[old_count:], offset[old_count:, None]], dim=1)
+    free = start.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([free], max_iter=PROBE_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = torch.cat([fixed, inputs @ free[:, :-1].T + free[:, -1]], dim=1)
+        adjusted = logits if log_prior is None else logits + log_prior
+        fit = (weights * F.cross_entropy(adjusted, targets, reduction="none")).sum()
+        value = fit + PROBE_DECAY * (free - start).square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        linear.weight[old_count:] = free[:, :-1].to(linear.weight)
+        if bias is not None:
+            bias[old_count:] = free[:, -1].to(bias)
