@@ -68,6 +68,7 @@ class Capture:
     def _clear(self) -> None:
         self._examples = 0
         self._starts: list[Tensor] = []
+        self._kept: list[list[Tensor | None]] = []
         self._pending: dict[str, _Pending] = {}
         self._sums: FisherSums | None = None
         self._traces = torch.zeros(0)
@@ -91,6 +92,10 @@ class Capture:
         """A forward of this many examples comes next."""
         self._clear()
         self._examples = examples
+
+    def kept_inputs(self) -> list[Tensor]:
+        """Inputs that are held until the last backward."""
+        return [x for kept in self._kept for x in kept if x is not None]
 
     def backward(
         self, logits: Tensor, column: Tensor, *, last: bool, sums: FisherSums, traces: Tensor
@@ -139,6 +144,7 @@ class Capture:
             output = replaced = start.clone()  # in-place changes are forbidden on the start itself
         names = frozenset(wanted)
         kept: list[Tensor | None] = [x.detach() if names & layer.rule.reads_input else None]
+        self._kept.append(kept)
         for name in wanted.values():
             self._pending.setdefault(name, _Pending()).uses += 1
 

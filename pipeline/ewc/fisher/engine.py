@@ -1,6 +1,6 @@
 """The diagonal Fisher of a model, per example, at about the cost of one batched forward and backward."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 
 import torch
@@ -85,23 +85,33 @@ def accumulate(
     draws: int | None = None,
     parameters: Collection[str] | None = None,
     seed: int = 0,
+    first_key: int = 0,
     autocast_dtype: torch.dtype | None = None,
     stop_at_relative_error: float | None = None,
     advance: Advance | None = None,
+    agree: Callable[[Choice | None], Choice | None] | None = None,
 ) -> tuple[FisherSums, Choice, tuple[str, ...]]:
     """`fisher_diagonal` before the division: the sums, the choice, and the parameters without a rule.
 
-    With no examples the sums are empty; a `choice` of None is made from the first batch.
+    Args:
+        choice: estimator and draws; None chooses on the first batch.
+        first_key: name of the first example, where the batches name none.
+        agree: called once with what was chosen here (None without examples) when `choice` is None;
+            gives what all processes use.
+
+    The others are those of `fisher_diagonal`. With no examples the sums are empty.
     """
     wanted = wanted_parameters(model, parameters)
     sums = FisherSums.zeros(wanted)
     capture = Capture(model, wanted, set())
     with prepared(model), capture.hooked():
-        stream = named_examples(batches, model)
+        stream = named_examples(batches, model, first_key)
         first = next(stream, None)
-        if first is None:
-            return sums, choice or asked_for("exact", draws), ()
-        choice = choice or choose(model, capture, first, draws)
+        if choice is None:
+            choice = None if first is None else choose(model, capture, first, draws)
+            choice = agree(choice) if agree is not None else choice
+        if first is None or choice is None:
+            return sums, choice or Choice("none", 0), ()
         capture.fallback.update(disagreeing(model, wanted, capture, first, seed))
         for batch in chain([first], stream):
             _add_batch(model, wanted, capture, batch, choice, seed, autocast_dtype, sums)

@@ -26,11 +26,13 @@ def scores_next_token(model: nn.Module) -> bool:
     return not is_encoder_decoder(model) and not name.endswith(same_place)
 
 
-def named_examples(batches: Iterable[Batch], model: nn.Module) -> Iterator[dict[str, Tensor]]:
+def named_examples(
+    batches: Iterable[Batch], model: nn.Module, first_key: int = 0
+) -> Iterator[dict[str, Tensor]]:
     """The batches with padding turned to the right and trimmed, on the model's device, with keys."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     labels_follow_input = not is_encoder_decoder(model)
-    position = 0
+    position = first_key
     for batch in batches:
         count = batch_size(batch)
         if count == 0:

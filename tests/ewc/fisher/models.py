@@ -1,0 +1,145 @@
+"""Small random models in float64, and batches for them."""
+
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+VOCABULARY = 40
+CLASSES = 5
+PADDING = 1
+_BERT_LIKE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 24,
+    "pad_token_id": PADDING,
+    "num_labels": CLASSES,
+}
+_LLAMA = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 24,
+    "pad_token_id": PADDING,
+    "num_labels": CLASSES,
+}
+_GPT2 = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 2,
+    "n_positions": 24,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": PADDING,
+    "num_labels": CLASSES,
+}
+_T5 = {
+    "vocab_size": VOCABULARY,
+    "d_model": 16,
+    "d_kv": 8,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_heads": 2,
+    "pad_token_id": PADDING,
+    "decoder_start_token_id": 0,
+}
+_DISTILBERT = {
+    "vocab_size": VOCABULARY,
+    "dim": 16,
+    "n_layers": 2,
+    "n_heads": 2,
+    "hidden_dim": 24,
+    "max_position_embeddings": 24,
+    "pad_token_id": PADDING,
+    "num_labels": CLASSES,
+}
+_MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "bert": (transformers.BertForSequenceClassification, transformers.BertConfig, _BERT_LIKE),
+    "distilbert": (
+        transformers.DistilBertForSequenceClassification,
+        transformers.DistilBertConfig,
+        _DISTILBERT,
+    ),
+    "roberta": (transformers.RobertaForSequenceClassification, transformers.RobertaConfig, _BERT_LIKE),
+    "gpt2": (transformers.GPT2LMHeadModel, transformers.GPT2Config, _GPT2),
+    "gpt2 classifier": (transformers.GPT2ForSequenceClassification, transformers.GPT2Config, _GPT2),
+    "llama": (transformers.LlamaForCausalLM, transformers.LlamaConfig, _LLAMA),
+    "llama classifier": (transformers.LlamaForSequenceClassification, transformers.LlamaConfig, _LLAMA),
+    "t5": (transformers.T5ForConditionalGeneration, transformers.T5Config, _T5),
+}
+
+
+def build(name: str, *, attention: str = "sdpa", **changes: Any) -> nn.Module:
+    """A small model with weights large enough that its predictions differ."""
+    kind, config, settings = _MODELS[name]
+    torch.manual_seed(0)
+    model = kind._from_config(config(**{**settings, **changes}), attn_implementation=attention).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def double_norms(monkeypatch: Any) -> None:
+    """Keep the norms of Llama and T5 in float64; by themselves they compute in float32 in any model."""
+
+    def forward(self: Any, hidden_states: Tensor) -> Tensor:
+        variance = hidden_states.pow(2).mean(-1, keepdim=True)
+        return self.weight * (hidden_states * torch.rsqrt(variance + self.variance_epsilon))  # type: ignore[no-any-return]
+
+    for norm in (
+        transformers.models.llama.modeling_llama.LlamaRMSNorm,
+        transformers.models.t5.modeling_t5.T5LayerNorm,
+    ):
+        monkeypatch.setattr(norm, "forward", forward)
+
+
+def texts(lengths: list[int], *, seed: int = 0, left: bool = False, first_key: int = 0) -> dict[str, Tensor]:
+    """A padded batch of random token ids, with class labels and keys."""
+    generator = torch.Generator().manual_seed(seed)
+    width = max(lengths)
+    ids = torch.full((len(lengths), width), PADDING)
+    mask = torch.zeros_like(ids)
+    for b, n in enumerate(lengths):
+        place = slice(width - n, width) if left else slice(0, n)
+        ids[b, place] = torch.randint(4, VOCABULARY, (n,), generator=generator)
+        mask[b, place] = 1
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "labels": torch.randint(0, CLASSES, (len(lengths),), generator=generator),
+        "example_keys": torch.arange(first_key, first_key + len(lengths)),
+    }
+
+
+def token_labels(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch with its own tokens as labels, as for a causal language model; padding is ignored."""
+    ignored = batch["attention_mask"].eq(0)
+    return {**batch, "labels": batch["input_ids"].masked_fill(ignored, -100)}
+
+
+def without_labels(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch without labels."""
+    return {name: tensor for name, tensor in batch.items() if name != "labels"}
+
+
+def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """The largest |difference| / max F over the tensors.
+
+    A tensor whose whole Fisher is rounding (attention's key bias, which softmax cannot feel) is
+    measured by the largest entry of the model.
+    """
+    assert found.keys() == expected.keys()
+    overall = max(float(tensor.max()) for tensor in expected.values())
+    return max(
+        float((found[name] - tensor).abs().max()) / max(float(tensor.max()), 1e-15 * overall)
+        for name, tensor in expected.items()
+    )
