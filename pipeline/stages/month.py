@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import yaml
+
 from pipeline.config import Config
 from pipeline.errors import NoInput, UsageError
 from pipeline.months import Month
@@ -19,6 +21,7 @@ from pipeline.stages.lineage import base_for, require_no_gap
 from pipeline.stages.plan import PlannedStage, plan
 from pipeline.stages.stage import LaunchInput, RunContext, Stage
 from pipeline.store import atomic
+from pipeline.store.hashing import sha256_file
 from pipeline.store.records import CheckpointRef, GateOutcome, Manifest
 from pipeline.store.registry import promote, read_registry
 from pipeline.store.run_directory import RunDirectory, Workspace
@@ -185,15 +188,20 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
         context, steps = _new_attempt(context, steps)
     atomic.make_folder(context.attempt.folder)
     journal = Journal(context.attempt, clock)
-    context.attempt.write_manifest(_started(context, request, steps))
-    journal.tell("started", f"{context.month}: attempt {context.attempt.attempt}, arm {context.config.arm}")
-    for step in steps:
-        if step.runs:
-            _run_stage(context, step, journal)
-        if step.stage.name == request.until:
-            journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
-            return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
-    return _decide(context, request=request, clock=clock, journal=journal)
+    with journal.listening():
+        context.attempt.write_manifest(_started(context, request, steps))
+        journal.tell("started", f"{context.month}: attempt {context.attempt.attempt}, {_kind(context)}")
+        for step in steps:
+            if step.runs:
+                _run_stage(context, step, journal)
+            if step.stage.name == request.until:
+                journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
+                return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
+        return _decide(context, request=request, clock=clock, journal=journal)
+
+
+def _kind(context: RunContext) -> str:
+    return "launch" if context.launch is not None else context.recipe.why
 
 
 def _new_attempt(context: RunContext, steps: list[PlannedStage]) -> tuple[RunContext, list[PlannedStage]]:
@@ -236,6 +244,9 @@ def _run_stage(context: RunContext, step: PlannedStage, journal: Journal) -> Non
 
 def _started(context: RunContext, request: Request, steps: Sequence[PlannedStage]) -> Manifest:
     fresh = [step.stage.name for step in steps if not step.runs]
+    text = yaml.safe_dump(context.config.resolved(), sort_keys=False, allow_unicode=True).encode()
+    if not context.attempt.config_file.exists() or context.attempt.config_file.read_bytes() != text:
+        atomic.write_file(context.attempt.config_file, text, read_only=True)
     return Manifest(
         month=str(context.month),
         attempt=context.attempt.attempt,
@@ -248,6 +259,7 @@ def _started(context: RunContext, request: Request, steps: Sequence[PlannedStage
         candidate=None,
         environment=environment_of(context, threads=request.threads),
         stages={name: require_stage(context.output(name)) for name in fresh},
+        files={context.attempt.config_file.name: sha256_file(context.attempt.config_file)},
         command=request.command,
     )
 
