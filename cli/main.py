@@ -9,7 +9,15 @@ from types import FrameType
 
 import typer
 
-from cli import commands_config, commands_fisher, commands_month, commands_registry, commands_view, render
+from cli import (
+    commands_backtest,
+    commands_config,
+    commands_fisher,
+    commands_month,
+    commands_registry,
+    commands_view,
+    render,
+)
 from cli.exit_codes import BUG, INTERRUPTED_BASE, exit_code
 from pipeline.errors import AccessDenied, CannotWrite, RetrainError, StoppedBySignal
 from pipeline.store.atomic import set_file_mask
@@ -31,6 +39,7 @@ fisher = typer.Typer(
 commands_month.register(retrain)
 commands_view.register(retrain)
 commands_registry.register(retrain)
+commands_backtest.register(retrain)
 commands_config.register(retrain)
 commands_fisher.register(fisher)
 retrain.add_typer(fisher, name="fisher")

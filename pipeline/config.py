@@ -17,7 +17,7 @@ from pipeline.errors import BadConfig
 ENVIRONMENT_PREFIX = "RETRAIN_"
 ENVIRONMENT_KEYS_ELSEWHERE = frozenset({"RETRAIN_WORKSPACE", "RETRAIN_DEBUG"})
 
-Arm = Literal["default", "ewc", "plain", "head", "freeze"]
+Arm = Literal["default", "ewc", "plain", "head", "freeze", "joint"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]

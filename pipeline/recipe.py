@@ -11,6 +11,7 @@ class Recipe:
 
     Attributes:
         trains: False for the frozen arm, whose champion stays as it is.
+        from_scratch: start again from the pretrained model, on everything so far.
         layers: which layers are trained, as in `train.layers`.
         ewc_lambda: strength of the EWC penalty; 0 for none (and no Fisher is computed).
         protects_head: whether the penalty covers the classification head.
@@ -21,6 +22,7 @@ class Recipe:
     """
 
     trains: bool
+    from_scratch: bool
     layers: str
     ewc_lambda: float
     protects_head: bool
@@ -45,15 +47,28 @@ def recipe_for(config: Config) -> Recipe:
     layers = config.train.layers
     match config.arm:
         case "freeze":
-            return Recipe(False, "head", 0.0, False, 0, False, False, "freeze: the champion stays as it is")
+            return Recipe(
+                False, False, "head", 0.0, False, 0, False, False, "freeze: the champion stays as it is"
+            )
         case "plain":
-            return Recipe(True, layers, 0.0, False, 0, False, False, "plain: no protection")
+            return Recipe(True, False, layers, 0.0, False, 0, False, False, "plain: no protection")
         case "head":
-            return Recipe(True, "head", 0.0, False, 0, False, False, "head: only the head is trained")
+            return Recipe(True, False, "head", 0.0, False, 0, False, False, "head: only the head is trained")
+        case "joint":
+            why = "joint: the pretrained model trained again on everything so far"
+            return Recipe(True, True, config.launch.layers, 0.0, False, 0, False, False, why)
         case "ewc":
             strength = config.ewc.lambda_
             return Recipe(
-                True, layers, strength, True, 0, False, False, f"ewc: the penalty alone, lambda {strength:g}"
+                True,
+                False,
+                layers,
+                strength,
+                True,
+                0,
+                False,
+                False,
+                f"ewc: the penalty alone, lambda {strength:g}",
             )
         case "default":
             if replays(config):
@@ -62,7 +77,7 @@ def recipe_for(config: Config) -> Recipe:
                     f"default: {config.replay.per_step} replayed rows a step, balanced softmax, "
                     f"EWC lambda {strength:g} on the encoder"
                 )
-                return Recipe(True, layers, strength, False, config.replay.per_step, True, True, why)
+                return Recipe(True, False, layers, strength, False, config.replay.per_step, True, True, why)
             strength = config.ewc.lambda_
             why = f"default without replay (replay is off): balanced softmax, EWC lambda {strength:g}"
-            return Recipe(True, layers, strength, True, 0, True, True, why)
+            return Recipe(True, False, layers, strength, True, 0, True, True, why)

@@ -64,8 +64,8 @@ def _inputs(context: RunContext) -> dict[str, str]:
         for checkpoint in ancestors(context.workspace, context.base):
             record = require_stage(context.workspace.attempt(checkpoint.attempt).stage("ingest"))
             inputs[f"validation {checkpoint.month}"] = record.outputs[VALIDATION_FILE]
-            if context.recipe.replayed_per_step:
-                inputs[f"replay from {checkpoint.month}"] = record.outputs[TRAIN_FILE]
+            if context.recipe.replayed_per_step or context.recipe.from_scratch:
+                inputs[f"training table {checkpoint.month}"] = record.outputs[TRAIN_FILE]
     elif context.launch is not None and context.launch.checkpoint is not None:
         inputs["adopted checkpoint"] = checkpoint_hash(context.launch.checkpoint)
     return inputs
@@ -81,6 +81,8 @@ def _settings(context: RunContext) -> dict[str, Any]:
         settings["train"] = resolved["train"]
     if context.uses_fisher:
         settings["ewc"] = resolved["ewc"]
+    if recipe.from_scratch:
+        settings |= {"launch": resolved["launch"], "base": resolved["model"]["base"]}
     if recipe.replayed_per_step:
         settings["replay"] = resolved["replay"]
     return settings
@@ -118,7 +120,7 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     device = choose_device(context.device)
     labels = labels_of(context.attempt)
     settings: TrainSection = config.launch
-    if context.base is None:
+    if context.base is None or recipe.from_scratch:
         location = base_location(config.model.base, context.workspace.root)
         classifier = new_classifier(location, labels, seed=config.seed)
     else:
@@ -129,11 +131,11 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     def tokenised(rows: list[Row]) -> "Examples":
         return examples(classifier.tokenizer, rows, labels, config.model.max_length)
 
-    train = tokenised(rows_of(context.output("ingest") / TRAIN_FILE))
+    train = tokenised(_training_rows(context))
     memory_rows = _memory(context)
     memory = tokenised(memory_rows)
     prior = None
-    if context.base is not None:
+    if context.base is not None and not recipe.from_scratch:
         prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
         classifier = _with_new_labels(context, classifier, labels, train, memory, prior)
     anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
@@ -163,6 +165,16 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     save_classifier(classifier, target)
     write_parquet(folder / REPLAY_FILE, [asdict(row) for row in memory_rows], ROW_COLUMNS)
     _save_reports(folder, result.metrics, deltas)
+
+
+def _training_rows(context: RunContext) -> list[Row]:
+    """The month's rows; for the joint arm those of all months, a row of an id that occurs again once."""
+    own = rows_of(context.output("ingest") / TRAIN_FILE)
+    if not context.recipe.from_scratch:
+        return own
+    line = ancestors(context.workspace, context.base)
+    tables = [training_rows(context.workspace.attempt(checkpoint.attempt)) for checkpoint in line]
+    return list({row.id: row for table in [*tables, own] for row in table}.values())
 
 
 def _memory(context: RunContext) -> list[Row]:
