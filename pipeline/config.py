@@ -98,6 +98,15 @@ class ReplaySection(Section):
     """Replayed rows in an optimizer step, beside train.batch_size new ones; 0 where policy forbids it."""
 
 
+class DistillSection(Section):
+    temperature: Positive = 2.0
+    """Softens the champion's answers before they are taught."""
+    replay_weight: NonNegative = 1.0
+    """Weight of the champion's answer on replayed rows, beside the cross-entropy's 1."""
+    new_weight: NonNegative = 0.3
+    """The same on the month's rows, but for those of labels that the champion does not know."""
+
+
 class TrainSection(Section):
     layers: Annotated[str, Field(pattern=r"^(all|encoder|head|top:[1-9][0-9]{0,3})$")] = "top:3"
     """`all`, `encoder` (all but the embeddings), `top:N` (the N topmost layers and the head) or `head`."""
@@ -158,6 +167,7 @@ class Config(Section):
     fisher: FisherSection = FisherSection()
     ewc: EwcSection = EwcSection()
     replay: ReplaySection = ReplaySection()
+    distill: DistillSection = DistillSection()
     train: TrainSection = TrainSection()
     launch: LaunchSection = LaunchSection()
     gate: GateSection = GateSection()

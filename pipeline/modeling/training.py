@@ -1,6 +1,5 @@
 """Fine-tuning with the transformers Trainer and the EWC penalty in it."""
 
-import functools
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from pipeline.config import TrainSection
 from pipeline.errors import TrainingDiverged
+from pipeline.ewc.distillation import distillation_loss
 from pipeline.ewc.penalty import add_penalty_gradient_
 from pipeline.modeling.batches import Examples, pad
 from pipeline.modeling.checkpoint import Classifier
@@ -48,6 +48,21 @@ class Replay:
 
     examples: Examples
     per_step: int
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The champion's logits for the month's rows and then the replayed ones, and how much each row counts.
+
+    Attributes:
+        teacher: [N, C_old].
+        weights: [N], 0 where the champion cannot know the answer.
+        temperature: T > 0.
+    """
+
+    teacher: Tensor
+    weights: Tensor
+    temperature: float
 
 
 @dataclass(frozen=True)
@@ -90,7 +105,7 @@ class _Rows(Dataset[dict[str, Any]]):
         return len(self.examples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"ids": self.examples.encoded[index], "label": self.examples.label_ids[index]}
+        return {"ids": self.examples.encoded[index], "label": self.examples.label_ids[index], "row": index}
 
 
 class EpochOrder(Sampler[int]):
@@ -152,17 +167,50 @@ def mean_task_loss(
     return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing) / count
 
 
+class TaskLoss:
+    """The loss of a micro-batch: cross-entropy, and distillation on the rows that have a teacher."""
+
+    def __init__(
+        self, *, label_smoothing: float, log_prior: Tensor | None, distillation: Distillation | None
+    ) -> None:
+        self.label_smoothing, self.log_prior, self.distillation = label_smoothing, log_prior, distillation
+        self.rows: Tensor | None = None
+
+    def __call__(
+        self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        loss = mean_task_loss(
+            outputs,
+            labels,
+            num_items_in_batch,
+            label_smoothing=self.label_smoothing,
+            log_prior=self.log_prior,
+        )
+        if self.distillation is None or self.rows is None:
+            return loss
+        logits, rows = outputs["logits"].float(), self.rows.cpu()
+        count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
+        soft = distillation_loss(
+            logits,
+            self.distillation.teacher[rows].to(logits.device),
+            self.distillation.weights[rows].to(logits.device),
+            self.distillation.temperature,
+        )
+        return loss + soft / count
+
+
 class ConsolidatingTrainer(Trainer):
     """A Trainer whose row order depends on nothing but seed, epoch and row ids."""
 
-    def __init__(
-        self, *args: Any, order: "EpochOrder", label_smoothing: float, log_prior: Tensor | None, **kwargs: Any
-    ) -> None:
-        self._order = order
-        loss = functools.partial(mean_task_loss, label_smoothing=label_smoothing, log_prior=log_prior)
+    def __init__(self, *args: Any, order: EpochOrder, loss: TaskLoss, **kwargs: Any) -> None:
+        self._order, self._loss = order, loss
         super().__init__(*args, compute_loss_func=loss, **kwargs)
         # BERT-like models accept **kwargs without using num_items_in_batch; our loss divides by it
         self.model_accepts_loss_kwargs = False
+
+    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        self._loss.rows = inputs.pop("rows", None)
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         return self._order
@@ -274,6 +322,7 @@ def finetune(
     autocast: torch.dtype | None,
     replay: Replay | None = None,
     log_prior: Tensor | None = None,
+    distillation: Distillation | None = None,
     progress: Progress = silent,
 ) -> TrainingResult:
     """Train the classifier in place; only the parameters that `settings.layers` names change.
@@ -288,6 +337,7 @@ def finetune(
         autocast: torch.bfloat16 or None.
         replay: rows of earlier months that join every optimizer step; None for none.
         log_prior: log pi [C] of the balanced softmax; None for the plain cross-entropy.
+        distillation: the champion's answers for `train` and then `replay`; None for none.
 
     Raises:
         TrainingDiverged: as soon as a logged loss, penalty, norm or final weight is not finite.
@@ -338,10 +388,12 @@ def finetune(
             data_collator=lambda rows: {
                 **pad(classifier.tokenizer, [row["ids"] for row in rows]),
                 "labels": torch.tensor([row["label"] for row in rows], dtype=torch.int64),
+                "rows": torch.tensor([row["row"] for row in rows], dtype=torch.int64),
             },
             order=order,
-            label_smoothing=settings.label_smoothing,
-            log_prior=log_prior,
+            loss=TaskLoss(
+                label_smoothing=settings.label_smoothing, log_prior=log_prior, distillation=distillation
+            ),
             optimizers=(_optimizer(model, parameters, settings), None),
         )
         from transformers.trainer_callback import PrinterCallback

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.ewc.deltas import GroupDelta
     from pipeline.modeling.batches import Examples
     from pipeline.modeling.checkpoint import Classifier
-    from pipeline.modeling.training import Consolidation, Metric
+    from pipeline.modeling.training import Consolidation, Distillation, Metric
 
 CHECKPOINT_FOLDER, METRICS_FILE, DELTAS_FILE = "checkpoint", "metrics.jsonl", "deltas.json"
 REPLAY_FILE = "replay.parquet"
@@ -83,6 +83,8 @@ def _settings(context: RunContext) -> dict[str, Any]:
         settings["ewc"] = resolved["ewc"]
     if recipe.from_scratch:
         settings |= {"launch": resolved["launch"], "base": resolved["model"]["base"]}
+    if recipe.distills:
+        settings["distill"] = resolved["distill"]
     if recipe.replayed_per_step:
         settings["replay"] = resolved["replay"]
     return settings
@@ -134,8 +136,9 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     train = tokenised(_training_rows(context))
     memory_rows = _memory(context)
     memory = tokenised(memory_rows)
-    prior = None
+    prior, taught = None, None
     if context.base is not None and not recipe.from_scratch:
+        taught = _distillation(context, classifier, train, memory) if recipe.distills else None
         prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
         classifier = _with_new_labels(context, classifier, labels, train, memory, prior)
     anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
@@ -153,6 +156,7 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
         autocast=autocast_dtype(settings.precision, device),
         replay=Replay(memory, recipe.replayed_per_step) if len(memory) else None,
         log_prior=prior,
+        distillation=taught,
         progress=context.progress,
     )
     with torch.no_grad():
@@ -187,6 +191,21 @@ def _memory(context: RunContext) -> list[Row]:
     return replay_memory(
         tables, launch_rows=replay.launch_rows, month_rows=replay.month_rows, seed=context.config.seed
     )
+
+
+def _distillation(
+    context: RunContext, champion: "Classifier", train: "Examples", memory: "Examples"
+) -> "Distillation":
+    """The champion's answers, before its head grows, for the month's rows and then the replayed ones."""
+    import torch
+
+    from pipeline.modeling.prediction import logits
+    from pipeline.modeling.training import Distillation
+
+    distill, known = context.config.distill, len(champion.labels)
+    new = [distill.new_weight if label_id < known else 0.0 for label_id in train.label_ids]
+    weights = torch.tensor(new + [distill.replay_weight] * len(memory))
+    return Distillation(logits(champion, train.encoded + memory.encoded), weights, distill.temperature)
 
 
 def _log_prior(context: RunContext, train: "Examples", memory: "Examples", classes: int) -> "Tensor":
