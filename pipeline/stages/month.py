@@ -19,6 +19,7 @@ from pipeline.stages.ingest import INGEST, feedback_files
 from pipeline.stages.journal import Clock, Journal
 from pipeline.stages.lineage import base_for, require_no_gap
 from pipeline.stages.plan import PlannedStage, plan
+from pipeline.stages.reporting import try_report
 from pipeline.stages.stage import LaunchInput, RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
@@ -269,7 +270,8 @@ def _decide(context: RunContext, *, request: Request, clock: Clock, journal: Jou
     verdict = recorded_verdict(context.output("eval"))
     candidate = candidate_of(context)
     champion = read_registry(context.workspace).champion
-    older = champion is not None and champion.month > candidate.month
+    # a month that is run again late does not replace a newer champion; a launch starts anew and does
+    older = context.launch is None and champion is not None and champion.month > candidate.month
     forced = request.promote is True and not verdict.passed
     wanted = (
         request.promote is not False and (verdict.passed or forced) and (not older or request.promote is True)
@@ -294,6 +296,7 @@ def _decide(context: RunContext, *, request: Request, clock: Clock, journal: Jou
     for reason in verdict.reasons:
         journal.tell("gate", f"{context.month} gate: {reason}")
     journal.tell("finished", f"{context.month}: {status}{' (forced)' if forced else ''}", status=status)
+    try_report(context.workspace, context.attempt)
     return Outcome(context.month, context.attempt.attempt, status, False, forced, verdict.reasons, code)
 
 
