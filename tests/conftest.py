@@ -11,14 +11,14 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-# before torch is loaded: two threads on a small shared machine can be many times slower than one
-os.environ["OMP_NUM_THREADS"] = "1"
-for name in [name for name in os.environ if name.startswith("RETRAIN_")]:
-    del os.environ[name]
-
 import pytest
 
 from tests import toy
+
+# torch is not loaded yet: two threads on a small shared machine can be many times slower than one
+os.environ["OMP_NUM_THREADS"] = "1"
+for name in [name for name in os.environ if name.startswith("RETRAIN_")]:
+    del os.environ[name]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _launched(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _promoted(_launched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = _copied(_launched, tmp_path_factory.mktemp("promoted"))
+    folder = _copied(_launched, tmp_path_factory.mktemp("promoted") / "workspace")
     done = call("run", "--month", "2026-02", "-w", folder)
     assert done.code == 0, done.err
     return folder
@@ -88,35 +88,35 @@ def _promoted(_launched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def _refused(_launched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = _copied(_launched, tmp_path_factory.mktemp("refused"))
+    folder = _copied(_launched, tmp_path_factory.mktemp("refused") / "workspace")
     done = call("run", "--month", "2026-02", "-w", folder, *toy.REFUSE)
     assert done.code == 3, done.err
     return folder
 
 
-def _copied(workspace: Path, folder: Path) -> Path:
-    return Path(shutil.copytree(workspace, folder / "workspace", symlinks=True))
+def _copied(workspace: Path, target: Path) -> Path:
+    return Path(shutil.copytree(workspace, target, symlinks=True))
 
 
 @pytest.fixture
 def new_workspace(base: Path, tmp_path: Path) -> Path:
     """A workspace with data, configuration and base model; nothing was run yet."""
-    return toy.write_workspace(tmp_path / "workspace", base)
+    return toy.write_workspace(tmp_path / "new", base)
 
 
 @pytest.fixture
 def launched(_launched: Path, tmp_path: Path) -> Path:
     """A workspace whose champion is the launch of 2026-01."""
-    return _copied(_launched, tmp_path)
+    return _copied(_launched, tmp_path / "launched")
 
 
 @pytest.fixture
 def promoted(_promoted: Path, tmp_path: Path) -> Path:
     """A workspace whose champion is the candidate of 2026-02."""
-    return _copied(_promoted, tmp_path)
+    return _copied(_promoted, tmp_path / "promoted")
 
 
 @pytest.fixture
 def refused(_refused: Path, tmp_path: Path) -> Path:
     """A workspace whose candidate of 2026-02 was refused."""
-    return _copied(_refused, tmp_path)
+    return _copied(_refused, tmp_path / "refused")

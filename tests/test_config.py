@@ -97,7 +97,7 @@ def test_a_file_that_holds_no_sections_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(BadConfig, match="no such file. Run: retrain init"):
+    with pytest.raises(BadConfig, match=r"no such file\. Run: retrain init"):
         load_config(tmp_path / "retrain.yaml")
 
 
@@ -122,7 +122,7 @@ def test_the_last_of_two_overrides_wins() -> None:
 
 
 def test_an_unknown_environment_variable_of_ours_is_an_error() -> None:
-    with pytest.raises(BadConfig, match="ewc.lamda"):
+    with pytest.raises(BadConfig, match=r"ewc\.lamda"):
         load_config(None, environment={"RETRAIN_EWC__LAMDA": "2"})
 
 
