@@ -12,6 +12,7 @@ import typer
 from cli import (
     commands_backtest,
     commands_config,
+    commands_explain,
     commands_fisher,
     commands_month,
     commands_registry,
@@ -38,6 +39,7 @@ fisher = typer.Typer(
 )
 commands_month.register(retrain)
 commands_view.register(retrain)
+commands_explain.register(retrain)
 commands_registry.register(retrain)
 commands_backtest.register(retrain)
 commands_config.register(retrain)

@@ -1,0 +1,1 @@
+"""Pictures and the one-file page about an attempt: values in, text or image bytes out; no file is written here."""
