@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 
-from pipeline.ewc.fisher.columns import Scored
+from torch import Tensor
 
-_MOST_CLASSES_FOR_EXACT = 4
+from pipeline.ewc.fisher.columns import Scored, columns
+
+_MOST_COLUMNS = 4
+_BETWEEN_EXAMPLES = 0.75
+"""Variance of an entry's squared gradient over examples, over its mean square: 3/4 if it has a
+variance of three times its squared mean, as gradients with heavy tails have."""
+_DRAWS = {"mc": 4, "lowrank": 2}
 
 
 @dataclass(frozen=True)
@@ -17,19 +23,52 @@ class Choice:
 
 
 def asked_for(estimator: str, draws: int | None) -> Choice:
-    """The choice of a caller who knows."""
-    return Choice(estimator, draws if draws is not None else 1 if estimator == "empirical" else 4)
+    """The choice of a caller who knows which estimator, and perhaps how many draws."""
+    return Choice(estimator, draws if draws is not None else _DRAWS.get(estimator, 1))
 
 
 def chosen(sample: Scored, draws: int | None) -> Choice:
-    """The estimator for this model: exact for a few classes, the leading eigen-columns for more."""
+    """The estimator with the least error for its time.
+
+    With r_k the share of an example's spread (the trace of diag(p) - p p^T) that k - 1 leading
+    eigen-columns leave to chance, an entry's variance over N examples is about
+    (v + 2 r_k^2) E[f^2] / N: v is what the choice of examples adds, 2 r_k^2 what the random signs add.
+    A forward with k backward columns takes 1 + 2 k parts of time. The k with the smallest product
+    wins, `exact` being the one with as many columns as it takes and r = 0.
+
+    Args:
+        sample: logits of a few examples.
+        draws: a wish for the columns of `lowrank`; None leaves them to the rule above.
+    """
     positions, classes = sample.logits.shape[1:]
     confidence = float(sample.logits.detach().float().softmax(-1).amax(-1)[sample.mask].mean())
     seen = f"{classes:,} classes, mean confidence {confidence:.2f} on {len(sample.keys)} examples"
-    if positions == 1 and classes <= _MOST_CLASSES_FOR_EXACT:
-        return Choice("exact", classes - 1, f"exact: {seen}; all classes cost {classes - 1} backward columns")
     if positions > 1:
+        columns_used = draws or 1
         return Choice(
-            "lowrank", draws or 1, f"lowrank with {draws or 1} random column: {seen}, at every token"
+            "lowrank", columns_used, f"{seen}: lowrank, {columns_used} a sequence, signs at each token"
         )
-    return Choice("lowrank", draws or 2, f"lowrank with {draws or 2} columns: {seen}")
+    left = _left_to_chance(sample)
+    costs = {k: (1 + 2 * k) * (_BETWEEN_EXAMPLES + 2 * left[k - 1]) for k in range(1, len(left) + 1)}
+    if classes - 1 <= _MOST_COLUMNS:
+        costs[classes - 1] = (1 + 2 * (classes - 1)) * _BETWEEN_EXAMPLES
+    best = draws or min(costs, key=lambda k: (costs[k], k))
+    if best >= classes - 1:
+        return Choice("exact", classes - 1, f"{seen}: exact, {classes - 1} columns hold every class")
+    share = 1 - left[min(best, len(left)) - 1] ** 0.5
+    return Choice(
+        "lowrank",
+        best,
+        f"{seen}: lowrank, {best - 1} leading columns hold {share:.0%} of the spread, one random",
+    )
+
+
+def _left_to_chance(sample: Scored) -> list[float]:
+    """sum_b (spread left by k - 1 leading columns)^2 / sum_b spread^2, for k = 1 .. 4."""
+    p = sample.logits.detach().double().softmax(-1)[:, 0]
+    spread: Tensor = (p * (1 - p)).sum(-1)
+    left, shares = spread, [1.0]
+    for column in list(columns(sample, "lowrank", _MOST_COLUMNS, 0))[: _MOST_COLUMNS - 1]:
+        left = (left - column[:, 0].double().square().sum(-1)).clamp(min=0)
+        shares.append(float(left.square().sum() / spread.square().sum().clamp(min=1e-300)))
+    return shares
