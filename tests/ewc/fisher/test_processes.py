@@ -1,6 +1,5 @@
 """Several processes equal one."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
