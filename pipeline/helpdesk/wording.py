@@ -11,7 +11,7 @@ import yaml
 
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _SLOT = re.compile(r"\{(\w+)\}")
-_GOLDEN_ONLY_EVERY = 3
+_GOLDEN_ONLY_EVERY = 5
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def vocabulary() -> Vocabulary:
 
 
 def trainable(wordings: Sequence[str]) -> list[str]:
-    """The wordings that launch and feedback rows may use; every third is kept for golden sets."""
+    """The wordings that launch and feedback rows may use; every fifth is kept for golden sets."""
     return [
         wording
         for index, wording in enumerate(wordings)
