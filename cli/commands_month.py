@@ -28,7 +28,7 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.stages.month import Outcome
+    from pipeline.stages.month import Outcome, Request
 
 DataOption = Annotated[Path, typer.Option("--data", help="Labelled rows: .jsonl, .csv or .parquet.")]
 LaunchMonth = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month of the launch.")]
@@ -133,7 +133,10 @@ def run(
     root = workspace_root(workspace, config_file)
     config = config_of(root, config_file, override, seed)
     if dry_run:
-        _dry_run(root, which, config, force=force, again_from=again_from, as_json=as_json)
+        from pipeline.stages.month import Request
+
+        wish = Request(again_from=again_from, until=until, force=force, allow_gap=allow_gap)
+        _dry_run(root, which, config, wish, as_json=as_json)
         return
     with locked(root, wait):
         used = prepare_torch(threads)
@@ -231,18 +234,13 @@ class _Printable(logging.Formatter):
         return render.printable(super().format(record))
 
 
-def _dry_run(
-    root: Path, month: object, config: object, *, force: bool, again_from: str | None, as_json: bool
-) -> None:
+def _dry_run(root: Path, month: object, config: object, wish: "Request", *, as_json: bool) -> None:
     from typing import Any, cast
 
-    from pipeline.stages.month import Request, dry_run, month_context
+    from pipeline.stages.month import dry_run, month_context
     from pipeline.store.run_directory import Workspace
 
-    steps = dry_run(
-        month_context(Workspace(root), cast(Any, config), cast(Any, month)),
-        Request(force=force, again_from=again_from),
-    )
+    steps = dry_run(month_context(Workspace(root), cast(Any, config), cast(Any, month)), wish)
     if as_json:
         render.document([{"stage": s.stage.name, "runs": s.runs, "reason": s.reason} for s in steps])
         return

@@ -71,6 +71,8 @@ def require_no_gap(workspace: Workspace, base: CheckpointRef, month: Month) -> N
 
 def _finished(workspace: Workspace, month: Month) -> Manifest | None:
     for attempt in reversed(workspace.attempts(month)):
+        if not attempt.has_manifest():
+            continue  # killed while it took over stages that were fresh
         manifest = attempt.read_manifest()
         if manifest.status == "finished":
             return manifest

@@ -164,17 +164,25 @@ def newest_attempt(workspace: Workspace, month: Month) -> RunDirectory:
 
 
 def dry_run(context: RunContext, request: Request) -> list[PlannedStage]:
-    """What `run` would do, stage by stage, without writing anything."""
-    if request.force:
-        return [PlannedStage(stage, True, False, "asked for with --force") for stage in STAGES]
-    return plan(context, STAGES, again_from=request.again_from)
+    """What `run` would do, stage by stage, without writing anything.
+
+    Raises:
+        UsageError, NoInput: as `run_month`.
+    """
+    _require_stages(request, STAGES)
+    if context.base is not None and not request.allow_gap:
+        require_no_gap(context.workspace, context.base, context.month)
+    steps = (
+        [PlannedStage(stage, True, False, "asked for with --force") for stage in STAGES]
+        if request.force
+        else plan(context, STAGES, again_from=request.again_from)
+    )
+    last = next((i for i, step in enumerate(steps) if step.stage.name == request.until), len(steps))
+    return steps[: last + 1]
 
 
 def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, clock: Clock) -> Outcome:
-    names = [stage.name for stage in stages]
-    for name in (request.again_from, request.until):
-        if name is not None and name not in names:
-            raise UsageError(f"stage {name!r}: expected one of {', '.join(names)}")
+    _require_stages(request, stages)
     steps = (
         [PlannedStage(stage, True, True, "asked for with --force") for stage in stages]
         if request.force and context.attempt.has_manifest()
@@ -199,6 +207,13 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
                 journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
                 return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
         return _decide(context, request=request, clock=clock, journal=journal)
+
+
+def _require_stages(request: Request, stages: Sequence[Stage]) -> None:
+    names = [stage.name for stage in stages]
+    for name in (request.again_from, request.until):
+        if name is not None and name not in names:
+            raise UsageError(f"stage {name!r}: expected one of {', '.join(names)}")
 
 
 def _kind(context: RunContext) -> str:
@@ -319,11 +334,13 @@ def _finished_before(context: RunContext, manifest: Manifest, *, request: Reques
     gate, candidate = manifest.verdict, manifest.candidate
     if gate is None or candidate is None:
         return Outcome(context.month, manifest.attempt, "empty", True, False, (), manifest.exit_code or DONE)
-    champion = read_registry(context.workspace).champion
-    if request.promote is True and champion != candidate:
+    if request.promote is True:
+        already = read_registry(context.workspace).champion == candidate
         forced = gate.model_copy(update={"promoted": True, "forced": not gate.passed})
         _promote(context, candidate, forced, request=request, clock=clock)
-        return Outcome(context.month, manifest.attempt, "promoted", False, forced.forced, gate.reasons, DONE)
+        return Outcome(
+            context.month, manifest.attempt, "promoted", already, forced.forced, gate.reasons, DONE
+        )
     status: Literal["promoted", "refused", "kept"] = (
         "promoted" if gate.promoted else "kept" if gate.passed else "refused"
     )
@@ -336,8 +353,8 @@ def _empty_month(context: RunContext, *, request: Request, clock: Clock) -> Outc
     """Record that a month had no feedback; the champion stays."""
     if context.attempt.has_manifest():
         manifest = context.attempt.read_manifest()
-        if manifest.status == "finished" and manifest.candidate is None:
-            return Outcome(context.month, manifest.attempt, "empty", True, False, (), DONE)
+        if manifest.status == "finished":  # even when its feedback has been moved away since
+            return _finished_before(context, manifest, request=request, clock=clock)
         context = replace(context, attempt=context.workspace.new_attempt(context.month))
     atomic.make_folder(context.attempt.folder)
     manifest = _started(context, request, ())
