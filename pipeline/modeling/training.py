@@ -1,9 +1,14 @@
 """Fine-tuning with the transformers Trainer and the EWC penalty in it."""
 
+import gc
+import logging
 import math
+import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -13,16 +18,20 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from pipeline.config import TrainSection
-from pipeline.errors import TrainingDiverged
+from pipeline.errors import StoppedBySignal, TrainingDiverged
 from pipeline.ewc.distillation import distillation_loss
 from pipeline.ewc.penalty import add_penalty_gradient_
 from pipeline.modeling.batches import Examples, pad
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import head_parameters, trained_parameters
+from pipeline.modeling.interruption import DeferredSignals, is_out_of_memory, more_accumulation
 from pipeline.modeling.prediction import mean_loss
+from pipeline.modeling.resume import ResumeRecord, Resumption
+from pipeline.modeling.trainer_checkpoints import MetricRow, TrainerCheckpoints, bound_to
 from pipeline.progress import Progress, silent
 from pipeline.replay import epoch_order
 
+logger = logging.getLogger("retrain")
 LOG_STEPS = 5
 """Optimizer steps between two rows of metrics."""
 
@@ -202,6 +211,8 @@ class TaskLoss:
 class ConsolidatingTrainer(Trainer):
     """A Trainer whose row order depends on nothing but seed, epoch and row ids."""
 
+    checkpoints: TrainerCheckpoints | None = None
+
     def __init__(self, *args: Any, order: EpochOrder, loss: TaskLoss, **kwargs: Any) -> None:
         self._order, self._loss = order, loss
         super().__init__(*args, compute_loss_func=loss, **kwargs)
@@ -214,6 +225,25 @@ class ConsolidatingTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         return self._order
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.save(
+                self, lambda: super(ConsolidatingTrainer, self)._save_checkpoint(model, trial)
+            )
+
+
+class _OrderCallback(TrainerCallback):
+    """Tells the row order its epoch: the Trainer's own way to it is lost where a resumed epoch is entered."""
+
+    def __init__(self, order: EpochOrder, begun: Callable[[], None]) -> None:
+        self.order, self.begun = order, begun
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.begun()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.order.set_epoch(state.global_step // _steps_per_epoch(state))
 
 
 class PenaltyCallback(TrainerCallback):
@@ -251,6 +281,17 @@ class MetricsCallback(TrainerCallback):
         self.metrics: list[Metric] = []
         self.note = ""
 
+    def restore(self, rows: Sequence[MetricRow], step: int) -> None:
+        """Take over what was measured before a run that goes on at `step` was interrupted."""
+        known: list[dict[str, Any]] = [dict(row) for row in rows]
+        self.metrics = [Metric(**row) for row in known]
+        self.progress(step, self.note)
+
+    def rows(self, state: Any) -> list[MetricRow]:
+        """All metrics up to now as JSON values, those of an epoch that has just ended included."""
+        self._end_epoch(state)
+        return [{k: v for k, v in asdict(metric).items() if v is not None} for metric in self.metrics]
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.progress(1, self.note)
 
@@ -275,6 +316,13 @@ class MetricsCallback(TrainerCallback):
         )
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._end_epoch(state)
+
+    def _end_epoch(self, state: Any) -> None:
+        """Measure the validation losses once an epoch, when it is complete."""
+        measured = any(m.step == state.global_step and m.task_loss is None for m in self.metrics)
+        if measured or state.global_step % _steps_per_epoch(state):
+            return
         metric = Metric(
             step=state.global_step,
             epoch=round(state.epoch, 4),
@@ -294,6 +342,10 @@ class MetricsCallback(TrainerCallback):
         named = dict(self.classifier.model.named_parameters())
         squares = [(named[name].detach() - tensor).square().sum() for name, tensor in self.start.items()]
         return float(torch.stack(squares).sum().sqrt())
+
+
+def _steps_per_epoch(state: Any) -> int:
+    return int(state.max_steps // state.num_train_epochs)
 
 
 def require_finite(metric: Metric) -> None:
@@ -324,6 +376,7 @@ def finetune(
     log_prior: Tensor | None = None,
     distillation: Distillation | None = None,
     progress: Progress = silent,
+    resumption: Resumption | None = None,
 ) -> TrainingResult:
     """Train the classifier in place; only the parameters that `settings.layers` names change.
 
@@ -338,9 +391,14 @@ def finetune(
         replay: rows of earlier months that join every optimizer step; None for none.
         log_prior: log pi [C] of the balanced softmax; None for the plain cross-entropy.
         distillation: the champion's answers for `train` and then `replay`; None for none.
+        resumption: where the state of training is saved, and gone on from to the same bits; None for
+            nowhere, and then a signal is left to the caller's handler.
 
     Raises:
         TrainingDiverged: as soon as a logged loss, penalty, norm or final weight is not finite.
+        StoppedBySignal: SIGTERM or SIGINT came; the state after the step that was under way is saved.
+        BadConfig: memory ran out even with micro-batches of one row. With larger ones the training begins
+            again at the anchor with half the micro-batch.
     """
     model = classifier.model
     trained = set(trained_parameters(model, settings.layers))
@@ -359,12 +417,24 @@ def finetune(
     )
     rows_per_step = settings.batch_size + order.replayed_per_step
 
-    with tempfile.TemporaryDirectory(prefix="retrain-trainer-") as scratch:
+    accumulation, taken = settings.gradient_accumulation, None
+    if resumption is not None:
+        held = () if consolidation is None else (consolidation.anchor, consolidation.weights)
+        resumption = bound_to(resumption, start, held, consolidation.lambda_ if consolidation else 0.0)
+        taken = resumption.newest()
+        if taken is not None:
+            accumulation = taken[1].accumulation
+            resumption.tell(f"fine-tune: goes on from step {taken[1].step}, where it was interrupted")
+
+    def train_with(
+        accumulation: int, folder: Path, taken: tuple[Path, ResumeRecord] | None
+    ) -> tuple[Any, Any]:
+        """Train from the anchor, or from a checkpoint; the Trainer's output and the metrics."""
         arguments = TrainingArguments(
-            output_dir=scratch,
+            output_dir=str(folder),
             use_cpu=model.device.type == "cpu",
-            per_device_train_batch_size=rows_per_step // settings.gradient_accumulation,
-            gradient_accumulation_steps=settings.gradient_accumulation,
+            per_device_train_batch_size=rows_per_step // accumulation,
+            gradient_accumulation_steps=accumulation,
             num_train_epochs=settings.epochs,
             lr_scheduler_type="linear",
             warmup_steps=settings.warmup,
@@ -373,7 +443,7 @@ def finetune(
             seed=seed,
             logging_steps=LOG_STEPS,
             logging_nan_inf_filter=False,
-            save_strategy="no",
+            save_strategy="no",  # TrainerCheckpoints asks for each one
             report_to="none",
             disable_tqdm=True,
             remove_unused_columns=False,
@@ -402,10 +472,48 @@ def finetune(
         steps = math.ceil(order.steps / arguments.world_size) * settings.epochs
         with progress("fine-tune", steps, "step") as advance:
             metrics = MetricsCallback(classifier, start, validation, penalty, advance)
-            if penalty is not None:
-                trainer.add_callback(penalty)
-            trainer.add_callback(metrics)
-            output = trainer.train()
+            if resumption is not None and arguments.world_size == 1:
+                trainer.checkpoints = TrainerCheckpoints(resumption, signals, accumulation, metrics.rows)
+
+            def restore() -> None:
+                if taken is not None and trainer.checkpoints is not None:
+                    trainer.checkpoints.restore_losses(trainer, taken[1])
+                    metrics.restore(taken[1].metrics, taken[1].step)
+
+            for callback in (_OrderCallback(order, restore), penalty, metrics, trainer.checkpoints):
+                if callback is not None:
+                    trainer.add_callback(callback)
+            return trainer.train(resume_from_checkpoint=str(taken[0]) if taken else None), metrics
+
+    signals = DeferredSignals()
+    with (
+        tempfile.TemporaryDirectory(prefix="retrain-trainer-") as scratch,
+        signals if resumption is not None else nullcontext(),
+    ):
+        folder = resumption.folder if resumption is not None else Path(scratch)
+        done: tuple[Any, Any] | None = None
+        while done is None:
+            try:
+                done = train_with(accumulation, folder, taken)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            if done is None:  # outside of the except clause, whose traceback holds the tensors
+                accumulation, taken = more_accumulation(rows_per_step, accumulation), None
+                _back_to(start, parameters, resumption)
+                logger.warning(
+                    "fine-tune: out of memory; begins again at the anchor with micro-batches of %d rows, "
+                    "%d of them an optimizer step",
+                    rows_per_step // accumulation,
+                    accumulation,
+                )
+        output, metrics = done
+    if signals.signum is not None:
+        raise StoppedBySignal(
+            f"stopped by {signal.Signals(signals.signum).name} after step {output.global_step} of fine-tuning, which "
+            "is saved. Run the same command again to resume",
+            signum=signals.signum,
+        )
     model.eval()
     for name, parameter in parameters.items():
         if not bool(torch.isfinite(parameter).all()):
@@ -415,6 +523,21 @@ def finetune(
     return TrainingResult(
         steps=output.global_step, final_task_loss=output.training_loss, metrics=metrics.metrics
     )
+
+
+@torch.no_grad()
+def _back_to(
+    start: dict[str, Tensor], parameters: dict[str, nn.Parameter], resumption: Resumption | None
+) -> None:
+    """Give every parameter its starting value again, and free what the failed attempt held."""
+    if resumption is not None:
+        resumption.clear()
+    for name, parameter in parameters.items():
+        parameter.grad = None
+        parameter.copy_(start[name])
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _optimizer(

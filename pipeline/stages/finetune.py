@@ -1,6 +1,7 @@
 """Fine-tune: the base checkpoint and the month's tables to a candidate, held back by the penalty."""
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from pipeline.config import TrainSection
 from pipeline.feedback import Row
 from pipeline.labels import LabelSet
 from pipeline.replay import replay_memory
+from pipeline.stages.environment import environment_of
 from pipeline.stages.fisher import recorded_fisher
 from pipeline.stages.ingest import LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.lineage import ancestors
@@ -16,9 +18,10 @@ from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import examples, labels_of, rows_of, training_rows, validation_rows
 from pipeline.store import atomic
 from pipeline.store.checkpoints import copy_checkpoint
-from pipeline.store.hashing import checkpoint_hash
+from pipeline.store.disk import require_free_space
+from pipeline.store.hashing import checkpoint_hash, sha256_json
 from pipeline.store.records import CheckpointRef
-from pipeline.store.stage_directory import require_stage
+from pipeline.store.stage_directory import RESUME_FOLDER, require_stage
 from pipeline.store.tables import write_parquet
 
 if TYPE_CHECKING:
@@ -27,10 +30,12 @@ if TYPE_CHECKING:
     from pipeline.ewc.deltas import GroupDelta
     from pipeline.modeling.batches import Examples
     from pipeline.modeling.checkpoint import Classifier
+    from pipeline.modeling.resume import Resumption
     from pipeline.modeling.training import Consolidation, Distillation, Metric
 
 CHECKPOINT_FOLDER, METRICS_FILE, DELTAS_FILE = "checkpoint", "metrics.jsonl", "deltas.json"
 REPLAY_FILE = "replay.parquet"
+logger = logging.getLogger("retrain")
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,7 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
         log_prior=prior,
         distillation=taught,
         progress=context.progress,
+        resumption=_resumption(context, folder, classifier, settings.layers),
     )
     with torch.no_grad():
         named = {
@@ -169,6 +175,25 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     save_classifier(classifier, target)
     write_parquet(folder / REPLAY_FILE, [asdict(row) for row in memory_rows], ROW_COLUMNS)
     _save_reports(folder, result.metrics, deltas)
+
+
+def _resumption(context: RunContext, folder: Path, classifier: "Classifier", layers: str) -> "Resumption":
+    """Where training saves its state; refuses to begin where the disk cannot hold that and the candidate."""
+    import torch
+
+    from pipeline.modeling.head import trained_parameters
+    from pipeline.modeling.resume import KEPT, Resumption
+    from pipeline.modeling.trainer_checkpoints import checkpoint_bytes
+
+    # one checkpoint more than are kept, while the newest is being written; and the candidate
+    needed = (KEPT + 2) * checkpoint_bytes(classifier.model, trained_parameters(classifier.model, layers))
+    require_free_space(folder, needed, purpose="fine-tuning")
+    machine = environment_of(context, threads=torch.get_num_threads())
+    return Resumption(
+        folder=folder / RESUME_FOLDER,
+        fingerprint=sha256_json(machine.model_dump(mode="json", exclude={"git_commit", "git_dirty"})),
+        tell=lambda text: logger.info("%s", text),
+    )
 
 
 def _training_rows(context: RunContext) -> list[Row]:
@@ -288,4 +313,5 @@ FINETUNE = Stage(
     inputs=_inputs,
     settings=_settings,
     body=_body,
+    resumable=True,
 )

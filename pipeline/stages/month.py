@@ -247,7 +247,7 @@ def _run_stage(context: RunContext, step: PlannedStage, journal: Journal) -> Non
     )
     started = time.monotonic()
     planned = step.stage.planned(context)
-    partial = open_stage(context.output(name), planned.identity())
+    partial = open_stage(context.output(name), planned.identity(), resumable=step.stage.resumable)
     step.stage.body(context, partial)
     record = commit_stage(partial, context.output(name), planned)
     manifest = context.attempt.read_manifest()

@@ -80,6 +80,7 @@ class Stage:
         settings: the slice of the configuration that it uses.
         body: load, pure core, save into the folder that it is given.
         check: looks at what the stage left outside of its folder; raises ArtifactCorrupt.
+        resumable: an interrupted body finds again what it left in the `resume/` folder.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Stage:
     settings: Callable[[RunContext], dict[str, Any]]
     body: Callable[[RunContext, Path], None]
     check: Callable[[RunContext], None] = lambda context: None
+    resumable: bool = False
 
     def planned(self, context: RunContext) -> StageRecord:
         """The record that the stage would make now, without outputs."""
