@@ -62,11 +62,13 @@ def run_fisher() -> None:
 
 
 def _run(program: str, app: Callable[[], None]) -> None:
+    global _stopped
+    _stopped = None
     set_file_mask(OWNER_ONLY)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     try:
-        app()
+        _unless_stopped(app)
     except RetrainError as error:
         render.failure(program, str(error))
         sys.exit(exit_code(error))
@@ -88,9 +90,26 @@ def _run(program: str, app: Callable[[], None]) -> None:
         sys.exit(BUG)
 
 
+def _unless_stopped(app: Callable[[], None]) -> None:
+    """Run an app; what a library makes of a signal's exception on the way is taken for the signal again."""
+    try:
+        app()
+    except Exception as error:
+        if _stopped is None or error is _stopped or isinstance(error, StoppedBySignal):
+            raise
+        raise _stopped from error
+
+
+_stopped: StoppedBySignal | None = None
+"""The signal that came, if one did."""
+
+
 def _stop(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signum, signal.SIG_DFL)  # a second signal stops at once
-    raise StoppedBySignal(
+    global _stopped
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # a second signal stops at once
+    _stopped = StoppedBySignal(
         f"stopped by {signal.Signals(signum).name}; nothing finished is lost. Run the same command again to resume",
         signum=signum,
     )
+    raise _stopped
