@@ -1,12 +1,34 @@
 """`retrain report`, `diagnose` and `tune`: what happened in a month, what moved, and which lambda to take."""
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import render
-from cli.options import ConfigOption, WaitOption, WorkspaceOption, locked, workspace_root
+from cli.exit_codes import GATE_REFUSED
+from cli.options import (
+    ConfigOption,
+    DeviceOption,
+    JsonOption,
+    MonthOption,
+    OverrideOption,
+    SeedOption,
+    ThreadsOption,
+    WaitOption,
+    WorkspaceOption,
+    config_of,
+    locked,
+    month_or_previous,
+    prepare_torch,
+    request,
+    workspace_root,
+)
+
+if TYPE_CHECKING:
+    from pipeline.stages.tune_record import TuneResult
 
 RefArgument = Annotated[
     str, typer.Argument(metavar="[REF]", help="A month, champion, an attempt's id or a path.")
@@ -15,13 +37,35 @@ TextOption = Annotated[
     bool, typer.Option("--include-text", help="Show what customers wrote, not only ids and labels.")
 ]
 FileOption = Annotated[
-    Path | None, typer.Option("--output", metavar="FILE", help="[default: report.html in the attempt's folder]")
+    Path | None,
+    typer.Option("--output", metavar="FILE", help="[default: report.html in the attempt's folder]"),
 ]
+
+LambdasOption = Annotated[
+    str | None,
+    typer.Option("--lambdas", metavar="A,B,...", help="Candidates [default: a grid over decades]."),
+]
+KeepOption = Annotated[
+    float,
+    typer.Option("--keep", min=0.0, max=1.0, help="Share of the plain fine-tuning gain that must stay."),
+]
+ConfidenceOption = Annotated[
+    float, typer.Option("--confidence", min=0.5, max=0.999, help="Of the bootstrap intervals.")
+]
+SweepOption = Annotated[
+    bool, typer.Option("--sweep", help="Train every candidate, not only the deciding few.")
+]
+TrainingsOption = Annotated[
+    int, typer.Option("--trainings", min=1, help="At most so many besides plain fine-tuning.")
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with 3 when no lambda can be chosen.")]
+WriteOption = Annotated[bool, typer.Option("--write", help="Put the chosen lambda into retrain.yaml.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
     app.command()(report)
+    app.command()(tune)
 
 
 def report(
@@ -42,3 +86,122 @@ def report(
             Workspace(root), ref, include_text=include_text, output=output.resolve() if output else None
         )
     render.data(str(file))
+
+
+def tune(
+    month: MonthOption = None,
+    lambdas: LambdasOption = None,
+    keep: KeepOption = 0.8,
+    confidence: ConfidenceOption = 0.95,
+    sweep: SweepOption = False,
+    trainings: TrainingsOption = 4,
+    strict: StrictOption = False,
+    write: WriteOption = False,
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    override: OverrideOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what each lambda costs the earlier months and leaves to the new one, and choose."""
+    which = month_or_previous(month)
+    root = workspace_root(workspace, config_file)
+    candidates = _lambdas(lambdas)
+    config = config_of(root, config_file, override, seed)
+    with locked(root, wait):
+        used = prepare_torch(threads)
+        from cli.commands_month import talk
+        from cli.progress_bars import progress_on_stderr
+        from pipeline.stages.tune import TuneSettings, tune_month, write_choice
+        from pipeline.store.run_directory import Workspace
+
+        talk()
+        space = Workspace(root)
+        result = tune_month(
+            space,
+            config,
+            which,
+            TuneSettings(candidates, keep, confidence, sweep, trainings),
+            request=request(used, device),
+            clock=lambda: datetime.now(UTC),
+            progress=progress_on_stderr(),
+        )
+        if write and result.chosen is not None:
+            write_choice(space, result.key, result.chosen)
+            render.note(f"{space.config_file}: {result.key} is {result.chosen:g} now")
+    if as_json:
+        render.document(asdict(result))
+    else:
+        render.data(_frontier_text(result))
+        render.data(f"\nrun directory: {root / 'runs' / result.attempt / 'tune'}")
+    if strict and result.chosen is None:
+        raise typer.Exit(GATE_REFUSED)
+
+
+def _lambdas(text: str | None) -> tuple[float, ...] | None:
+    """Candidates from `A,B,...`, ascending.
+
+    Raises:
+        UsageError: when one is not a positive number.
+    """
+    from math import isfinite
+
+    from pipeline.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        values = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        values = []
+    if not values or not all(isfinite(value) and value > 0.0 for value in values):
+        raise UsageError(
+            f"--lambdas {text}: expected positive numbers such as 0.1,1,10; lambda 0 is always trained"
+        )
+    return tuple(values)
+
+
+def _frontier_text(result: "TuneResult") -> str:
+    rows = []
+    for point in sorted(result.points, key=lambda p: (p.lambda_, p.kind)):
+        rows.append(
+            [
+                f"{point.lambda_:g}",
+                point.kind,
+                f"{point.prior_change:+.4f}",
+                f"{point.prior_low:+.4f} to {point.prior_high:+.4f}",
+                f"{point.second_order:+.4f}",
+                f"{point.new_change:+.4f}",
+                "-" if point.gain_share is None else f"{point.gain_share:.0%}",
+                "-" if point.ratio is None else f"{point.ratio:+.3f}",
+                f"{point.prior_accuracy:.2f}",
+                f"{point.new_accuracy:.2f}",
+            ]
+        )
+    header = [
+        "lambda",
+        "",
+        "prior change",
+        f"{100 * result.confidence:g}% interval",
+        "1/2 d'Fd",
+        "new change",
+    ]
+    header += ["gain kept", "prior/new", "prior acc", "new acc"]
+    before = result.before
+    lines = [
+        f"{result.month}: {result.key}, changes of the mean validation loss in nats on {result.prior_rows} rows of "
+        f"earlier months and {result.new_rows} of this one",
+        f"before: prior loss {before['prior_loss']:.4f}, accuracy {before['prior_accuracy']:.2f}; "
+        f"new loss {before['new_loss']:.4f}, accuracy {before['new_accuracy']:.2f}",
+        render.table(header, rows, left=2),
+    ]
+    if result.mean_distance is not None and result.weight_distance is not None:
+        lines.append(
+            f"predicted and trained prior changes lie {result.mean_distance:.4f} nats apart (mean), the weights "
+            f"{result.weight_distance:.2f} of the plain change"
+        )
+    lines.append(f"{'chosen' if result.chosen is not None else 'none chosen'}: {result.reason}")
+    return "\n".join(lines)

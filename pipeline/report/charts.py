@@ -96,9 +96,7 @@ def line_chart(
             parts.append(_line(place_x(x), place_y(bottom), place_x(x), place_y(top), f"line c{s.colour}"))
         if s.kind == "line" and len(s.points) > 1:
             path = " ".join(f"{place_x(x):.1f},{place_y(y):.1f}" for x, y in s.points)
-            parts.append(
-                Markup('<polyline class="line c{}" points="{}"/>').format(s.colour, path)
-            )
+            parts.append(Markup('<polyline class="line c{}" points="{}"/>').format(s.colour, path))
         else:
             parts += [_dot(place_x(x), place_y(y), s.colour) for x, y in s.points]
     return _svg(parts, HEIGHT, title)
@@ -146,9 +144,7 @@ def _dot(x: float, y: float, colour: int) -> Markup:
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-        x, y, anchor, escape(text)
-    )
+    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, escape(text))
 
 
 def _widened(low: float, high: float, share: float = 0.05) -> tuple[float, float]:

@@ -117,7 +117,9 @@ def _tone(contents: ReportContents) -> str:
 def _figures(card: Scorecard) -> list[tuple[str, str]]:
     figures = []
     if card.own is not None and card.own.overall.accuracy_after is not None:
-        figures.append((_points(card.own.overall.accuracy_after), f"accuracy on {card.own.name}, its own month"))
+        figures.append(
+            (_points(card.own.overall.accuracy_after), f"accuracy on {card.own.name}, its own month")
+        )
         if card.own.overall.difference is not None:
             figures.append((f"{card.own.overall.difference:+.2f}", "points gained on its own month"))
     if card.pooled is not None and card.pooled.difference is not None:
@@ -219,15 +221,26 @@ def _frontier(frontier: LambdaFrontier) -> dict[str, Any]:
     series = []
     for trained in (False, True):
         points = [p for p in frontier.points if p.trained == trained and p.lambda_ > 0.0]
-        for colour, name, attribute in ((2, "earlier months", "prior_change"), (1, "this month", "new_change")):
+        for colour, name, attribute in (
+            (2, "earlier months", "prior_change"),
+            (1, "this month", "new_change"),
+        ):
             placed = tuple((p.lambda_, float(getattr(p, attribute))) for p in points)
-            bars = tuple((p.lambda_, p.prior_low, p.prior_high) for p in points) if trained and colour == 2 else ()
+            bars = (
+                tuple((p.lambda_, p.prior_low, p.prior_high) for p in points)
+                if trained and colour == 2
+                else ()
+            )
             if placed:
                 series.append(Series(name, placed, colour, "marks" if trained else "line", bars))
     return {
         "legend": [("earlier months", 2), ("this month", 1)],
         "svg": line_chart(
-            series, title="Change of validation loss by lambda", x_label="lambda", log_x=True, vertical=frontier.chosen
+            series,
+            title="Change of validation loss by lambda",
+            x_label="lambda",
+            log_x=True,
+            vertical=frontier.chosen,
         )
         if series
         else Markup(""),
@@ -243,9 +256,7 @@ def _layers(contents: ReportContents) -> list[tuple[str, list[Cell]]]:
             most = max((d[key] for d in deltas if d[key] is not None), default=0.0)
             value = delta[key]
             cells.append(
-                Cell("–", "")
-                if value is None
-                else Cell(_percent(value), f"h{heat_level(value, 0.0, most)}")
+                Cell("–", "") if value is None else Cell(_percent(value), f"h{heat_level(value, 0.0, most)}")
             )
         rows.append((str(delta["group"]), cells))
     return rows

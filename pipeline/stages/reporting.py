@@ -17,6 +17,7 @@ from pipeline.stages.golden_sets import golden_file, read_golden
 from pipeline.stages.history import outcome_of
 from pipeline.stages.ingest import REJECTED_FILE, SUMMARY_FILE
 from pipeline.stages.lineage import ancestors
+from pipeline.stages.tune_record import recorded_frontier
 from pipeline.store import atomic
 from pipeline.store.records import Manifest
 from pipeline.store.run_directory import RunDirectory, Workspace
@@ -86,7 +87,7 @@ def report_contents(workspace: Workspace, attempt: RunDirectory, *, include_text
         metrics=tuple(_read_lines(attempt.stage("finetune") / METRICS_FILE)),
         deltas=tuple(deltas),
         cells=_cells(workspace, attempt),
-        frontier=None,
+        frontier=recorded_frontier(attempt),
         counts=_counts(summary),
         refused=_refused(attempt, include_text=include_text),
         lineage=tuple(Ancestor(ref.month, ref.attempt, ref.sha256) for ref in line),
@@ -170,7 +171,9 @@ def _texts(workspace: Workspace, manifest: Manifest, card: Scorecard) -> dict[tu
 def _command(manifest: Manifest) -> str:
     """What makes the attempt again; a launch's data is known to the command line alone."""
     if manifest.kind == "launch":
-        return shlex.join(manifest.command or ("retrain", "launch", "--data", "FILE", "--month", manifest.month))
+        return shlex.join(
+            manifest.command or ("retrain", "launch", "--data", "FILE", "--month", manifest.month)
+        )
     environment = manifest.environment
     words = [
         *("retrain", "run", "--workspace", ".", "--config", f"runs/{manifest.attempt}/config.yaml"),
@@ -189,7 +192,10 @@ def _facts(manifest: Manifest) -> tuple[tuple[str, str], ...]:
         ("precision", environment.precision),
         ("threads", str(environment.threads)),
         ("python", environment.python),
-        ("packages", ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items()))),
+        (
+            "packages",
+            ", ".join(f"{name} {version}" for name, version in sorted(environment.packages.items())),
+        ),
         ("git commit", f"{commit} (with local changes)" if environment.git_dirty else commit),
         ("as it was called", shlex.join(manifest.command) or "from Python"),
     )

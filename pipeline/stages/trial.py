@@ -1,0 +1,224 @@
+"""A month made ready once and trained several times: one ingest, one Fisher, one tokenisation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UsageError
+from pipeline.stages import finetune as stage
+from pipeline.stages.fisher import FisherSettings, ensure_fisher
+from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
+from pipeline.stages.lineage import ancestors
+from pipeline.stages.stage import RunContext
+from pipeline.stages.tables import examples, labels_of, rows_of, validation_rows
+from pipeline.store.fisher_file import read_fisher
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.ewc.fisher import FisherEstimate
+    from pipeline.modeling.batches import Examples
+    from pipeline.modeling.checkpoint import Classifier
+    from pipeline.modeling.training import Distillation
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Cross-entropy in nats [N] and whether each row is right [N], on the prior months' and the new rows."""
+
+    prior: "Tensor"
+    prior_right: "Tensor"
+    new: "Tensor"
+    new_right: "Tensor"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What every training of the month starts from.
+
+    Attributes:
+        classifier: its weights are overwritten by each training.
+        anchor: theta*, all parameters, the new labels' rows among them.
+        fisher: raw F of the old months, aligned to the grown head.
+        weights: W of the penalty.
+        months: sum of the months' weights in F.
+    """
+
+    context: RunContext
+    classifier: "Classifier"
+    train: "Examples"
+    memory: "Examples"
+    prior_rows: "Examples"
+    new_rows: "Examples"
+    log_prior: "Tensor | None"
+    distillation: "Distillation | None"
+    anchor: "dict[str, Tensor]"
+    fisher: "dict[str, Tensor]"
+    weights: "dict[str, Tensor]"
+    months: float
+
+    def weights_at(self, lambda_: float) -> "dict[str, Tensor]":
+        """Train from the anchor at a lambda, as the monthly job would; the trained parameters, copied."""
+        from pipeline.modeling.device import autocast_dtype
+        from pipeline.modeling.training import Consolidation, Replay, finetune
+
+        self.put(self.anchor)
+        config, recipe = self.context.config, self.context.recipe
+        settings = config.train.model_copy(update={"layers": recipe.layers})
+        anchor = {name: self.anchor[name] for name in self.weights}
+        finetune(
+            self.classifier,
+            self.train,
+            stage._Validation(new=_none(), prior=_none()),
+            settings=settings,
+            consolidation=Consolidation(anchor, self.weights, lambda_) if lambda_ > 0.0 else None,
+            seed=config.seed,
+            autocast=autocast_dtype(settings.precision, self.classifier.model.device),
+            replay=Replay(self.memory, recipe.replayed_per_step) if len(self.memory) else None,
+            log_prior=self.log_prior,
+            distillation=self.distillation,
+            progress=self.context.progress,
+        )
+        named = dict(self.classifier.model.named_parameters())
+        return {name: named[name].detach().clone() for name in self.fisher}
+
+    def put(self, weights: "Mapping[str, Tensor]") -> None:
+        """Overwrite the classifier's parameters of these names."""
+        import torch
+
+        with torch.no_grad():
+            for name, parameter in self.classifier.model.named_parameters():
+                if name in weights:
+                    parameter.copy_(weights[name])
+
+    def measure(self, weights: "Mapping[str, Tensor]") -> Losses:
+        """Forward passes with these weights over both validation sets."""
+        self.put(weights)
+        return Losses(*self._losses(self.prior_rows), *self._losses(self.new_rows))
+
+    def training_loss(self, weights: "Mapping[str, Tensor]") -> float:
+        """Mean loss over the month's own training rows, with the balance of the labels, in nats."""
+        from torch.nn import functional as F
+
+        from pipeline.modeling.prediction import logits
+
+        self.put(weights)
+        adjusted = logits(self.classifier, self.train.encoded)
+        if self.log_prior is not None:
+            adjusted = adjusted + self.log_prior.cpu()
+        return float(F.cross_entropy(adjusted, _ids(self.train)))
+
+    def new_fisher(self, estimator: str, samples: int) -> "FisherEstimate":
+        """The Fisher at the anchor over at most `samples` of the month's rows."""
+        from pipeline.ewc.fisher import fisher_diagonal
+        from pipeline.modeling.batches import keyed_batches
+
+        self.put(self.anchor)
+        few = _evenly(self.train, samples)
+        with self.context.progress("fisher", len(few), "example") as advance:
+            return fisher_diagonal(
+                self.classifier.model,
+                keyed_batches(self.classifier.tokenizer, few),
+                estimator=estimator,
+                parameters=list(self.fisher),
+                seed=self.context.config.seed,
+                advance=advance,
+            )
+
+    def _losses(self, rows: "Examples") -> "tuple[Tensor, Tensor]":
+        from torch.nn import functional as F
+
+        from pipeline.modeling.prediction import logits
+
+        found, ids = logits(self.classifier, rows.encoded), _ids(rows)
+        return F.cross_entropy(found, ids, reduction="none"), found.argmax(dim=1) == ids
+
+
+def prepare_trial(context: RunContext) -> Trial:
+    """Load, tokenise, grow the head and read (or compute) the base's Fisher, once.
+
+    Raises:
+        UsageError: at a launch, or where the earlier months or this one have no validation rows.
+    """
+    from pipeline.ewc.growth import aligned_rows
+    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.modeling.device import choose_device
+
+    config, recipe, base = context.config, context.recipe, context.base
+    if base is None:
+        raise UsageError(f"{context.month}: is the launch; there is nothing before it to protect")
+    labels = labels_of(context.attempt)
+    file = ensure_fisher(
+        context.workspace, base, FisherSettings.of(config), device=context.device, progress=context.progress
+    )
+    classifier = load_classifier(context.workspace.resolve(base.path))
+    classifier.model.to(choose_device(context.device))
+
+    def tokenised(rows: list[Any]) -> "Examples":
+        return examples(classifier.tokenizer, rows, labels, config.model.max_length)
+
+    train = tokenised(rows_of(context.output("ingest") / TRAIN_FILE))
+    memory = tokenised(stage._memory(context))
+    prior_rows = tokenised(validation_rows(context.workspace, ancestors(context.workspace, base)))
+    new_rows = tokenised(rows_of(context.output("ingest") / VALIDATION_FILE))
+    if not len(prior_rows) or not len(new_rows):
+        raise UsageError(
+            f"{context.month}: {len(prior_rows)} validation rows of earlier months and {len(new_rows)} of this one; "
+            "lambda is chosen on them. Set ingest.validation above 0 before launch and run"
+        )
+    taught = stage._distillation(context, classifier, train, memory) if recipe.distills else None
+    log_prior = stage._log_prior(context, train, memory, len(labels)) if recipe.balanced else None
+    classifier = stage._with_new_labels(context, classifier, labels, train, memory, log_prior)
+    anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
+    diagonal, metadata = read_fisher(file)
+    shapes = {name: tuple(tensor.shape) for name, tensor in anchor.items() if name in diagonal}
+    aligned = aligned_rows(diagonal, shapes, where=str(file))
+    fisher = {name: tensor.to(anchor[name].device) for name, tensor in aligned.items()}
+    consolidation = stage._consolidation(context, classifier, anchor, fisher)
+    assert consolidation is not None
+    count = len(metadata.months) or 1
+    return Trial(
+        context=context,
+        classifier=classifier,
+        train=train,
+        memory=memory,
+        prior_rows=prior_rows,
+        new_rows=new_rows,
+        log_prior=log_prior,
+        distillation=taught,
+        anchor=anchor,
+        fisher=fisher,
+        weights=consolidation.weights,
+        months=sum(metadata.gamma**age for age in range(count)),
+    )
+
+
+def penalised(context: RunContext) -> RunContext:
+    """The same month with a recipe that has a penalty: the configured arm's, or `ewc` where it has none."""
+    config = context.config
+    arm = config.arm if config.arm in ("default", "ewc") else "ewc"
+    ewc = config.ewc.model_copy(
+        update={"lambda_": config.ewc.lambda_ or 1.0, "replay_lambda": config.ewc.replay_lambda or 1.0}
+    )
+    return replace(context, config=config.model_copy(update={"arm": arm, "ewc": ewc}))
+
+
+def _ids(rows: "Examples") -> "Tensor":
+    import torch
+
+    return torch.tensor(rows.label_ids, dtype=torch.int64)
+
+
+def _none() -> "Examples":
+    """No rows: a trial is measured when it is over, not after each epoch."""
+    from pipeline.modeling.batches import Examples
+
+    return Examples((), (), ())
+
+
+def _evenly(rows: "Examples", count: int) -> "Examples":
+    """At most `count` of the rows, evenly spaced."""
+    from pipeline.modeling.batches import Examples
+
+    step = -(-len(rows) // count)
+    return Examples(rows.ids[::step], rows.encoded[::step], rows.label_ids[::step])
