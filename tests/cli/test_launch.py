@@ -21,7 +21,12 @@ def manifest(workspace: Path, attempt: str = LAUNCH) -> dict[str, object]:
 def test_init_writes_a_commented_configuration_and_the_folders(tmp_path: Path) -> None:
     done = call("init", tmp_path / "new")
     assert done.code == 0
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["feedback", "golden", "retrain.yaml", "runs"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "feedback",
+        "golden",
+        "retrain.yaml",
+        "runs",
+    ]
     assert "# " in (tmp_path / "new" / "retrain.yaml").read_text()
     assert done.out == ""
     assert "Next: retrain launch" in done.err
@@ -81,7 +86,9 @@ def test_nothing_inside_the_workspace_names_where_it_lies(launched: Path, _launc
         if file.is_file() and file.suffix in {".json", ".jsonl", ".yaml", ".log", ".safetensors"}:
             content = file.read_bytes()
             if file.name == "manifest.json":
-                content = json.dumps({k: v for k, v in json.loads(content).items() if k != "command"}).encode()
+                content = json.dumps(
+                    {k: v for k, v in json.loads(content).items() if k != "command"}
+                ).encode()
             assert str(_launched).encode() not in content, file
 
 
@@ -90,9 +97,9 @@ def test_launching_again_does_nothing(launched: Path) -> None:
     done = call("launch", "--data", launched / "launch.jsonl", "--month", "2026-01", "-w", launched)
     assert (done.code, done.out.split(",")[0]) == (0, "2026-01 already done: promoted")
     after = {file: file.stat().st_mtime_ns for file in launched.rglob("*") if file.is_file()}
-    assert {file.name for file in before.keys() ^ after.keys() | {f for f in before if before[f] != after.get(f)}} <= {
-        ".retrain.lock"
-    }
+    assert {
+        file.name for file in before.keys() ^ after.keys() | {f for f in before if before[f] != after.get(f)}
+    } <= {".retrain.lock"}
 
 
 def test_a_second_launch_of_another_month_is_a_usage_error(launched: Path) -> None:
@@ -104,14 +111,18 @@ def test_a_second_launch_of_another_month_is_a_usage_error(launched: Path) -> No
 
 def test_launch_with_force_starts_anew_in_a_new_attempt(promoted: Path) -> None:
     data = promoted / "launch.jsonl"
-    done = call("launch", "--data", data, "--month", "2026-01", "--force", "-w", promoted, "-o", "launch.epochs=1")
+    done = call(
+        "launch", "--data", data, "--month", "2026-01", "--force", "-w", promoted, "-o", "launch.epochs=1"
+    )
     assert done.code == 0, done.err
     assert "promoted, in" in done.out
     registry = json.loads((promoted / "registry.json").read_text())
     assert registry["champion"]["attempt"] == "2026-01/002"
 
 
-def test_an_adopted_checkpoint_is_copied_and_keeps_its_labels(launched: Path, base: Path, tmp_path: Path) -> None:
+def test_an_adopted_checkpoint_is_copied_and_keeps_its_labels(
+    launched: Path, base: Path, tmp_path: Path
+) -> None:
     source = tmp_path / "adopted"
     shutil.copytree(launched / LAUNCH / "finetune/checkpoint", source)
     fresh = toy.write_workspace(tmp_path / "other", base)
@@ -127,7 +138,9 @@ def test_an_adopted_checkpoint_is_copied_and_keeps_its_labels(launched: Path, ba
     assert labels == {**json.loads((copied / "config.json").read_text())["label2id"], "roaming": 6}
 
 
-def test_data_with_labels_that_the_adopted_checkpoint_lacks_is_refused(new_workspace: Path, launched: Path) -> None:
+def test_data_with_labels_that_the_adopted_checkpoint_lacks_is_refused(
+    new_workspace: Path, launched: Path
+) -> None:
     data = toy.write_jsonl(new_workspace / "launch.jsonl", [{"text": "a b", "label": "unheard of"}] * 3)
     source = launched / LAUNCH / "finetune/checkpoint"
     done = call("launch", "--data", data, "--checkpoint", source, "--month", "2026-01", "-w", new_workspace)
@@ -147,7 +160,17 @@ def test_a_launch_from_what_is_absent_is_no_input(new_workspace: Path, option: s
 
 def test_launch_without_its_base_model_is_no_input(new_workspace: Path) -> None:
     data = new_workspace / "launch.jsonl"
-    done = call("launch", "--data", data, "--month", "2026-01", "-w", new_workspace, "-o", "model.base=package:absent_x/m")
+    done = call(
+        "launch",
+        "--data",
+        data,
+        "--month",
+        "2026-01",
+        "-w",
+        new_workspace,
+        "-o",
+        "model.base=package:absent_x/m",
+    )
     assert done.code == 66
     assert "package 'absent_x' is not installed" in done.err
 

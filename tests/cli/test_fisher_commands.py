@@ -1,0 +1,150 @@
+"""`fisher compute` and `fisher show`, alone and below `retrain`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import toy
+from tests.conftest import Done, call
+
+CHECKPOINT = "runs/2026-01/001/finetune/checkpoint"
+
+
+def fisher(*words: object) -> Done:
+    return call(*words, program="fisher")
+
+
+@pytest.fixture
+def outside(launched: Path, tmp_path: Path) -> Path:
+    """A checkpoint that no workspace knows."""
+    return Path(shutil.copytree(launched / CHECKPOINT, tmp_path / "outside"))
+
+
+def test_without_data_it_is_what_the_monthly_job_would_compute(launched: Path, promoted: Path) -> None:
+    done = fisher("compute", "champion", "-w", launched)
+    assert done.code == 0, done.err
+    file = launched / CHECKPOINT / "fisher.safetensors"
+    assert done.out.splitlines()[0] == str(file)
+    assert file.read_bytes() == (promoted / CHECKPOINT / "fisher.safetensors").read_bytes()
+
+
+def test_the_workspace_is_found_around_the_checkpoint(launched: Path) -> None:
+    assert fisher("compute", launched / CHECKPOINT).code == 0
+    done = call("run", "--month", "2026-02", "--until", "fisher", "-w", launched)
+    assert done.code == 0
+    assert "40 examples" not in done.err
+
+
+def test_it_also_goes_below_retrain(launched: Path) -> None:
+    done = call("fisher", "compute", "2026-01", "-w", launched, "--json")
+    document = json.loads(done.out)
+    assert (document["estimator"], document["examples"], document["months"]) == ("exact", 40, ["2026-01"])
+
+
+def test_a_second_one_for_the_same_question_computes_nothing(promoted: Path) -> None:
+    file = promoted / CHECKPOINT / "fisher.safetensors"
+    before = file.stat().st_mtime_ns
+    done = fisher("compute", "2026-01", "-w", promoted)
+    assert done.code == 0
+    assert file.stat().st_mtime_ns == before
+
+
+def test_with_data_any_checkpoint_gets_its_fisher_beside_it(outside: Path, launched: Path) -> None:
+    done = fisher(
+        "compute", outside, "--data", launched / "launch.jsonl", "--estimator", "exact", "--samples", "10"
+    )
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0] == str(outside / "fisher.safetensors")
+    assert "exact, 10 examples, trace " in done.out
+
+
+def test_without_data_the_data_of_a_foreign_checkpoint_are_not_known(outside: Path) -> None:
+    done = fisher("compute", outside)
+    assert done.code == 66
+    assert "it is not known what it was trained on. Give it with --data FILE" in done.err
+
+
+def test_a_file_that_is_there_is_only_replaced_with_force(outside: Path, launched: Path) -> None:
+    words = ("compute", outside, "--data", launched / "launch.jsonl", "--samples", "5")
+    assert fisher(*words).code == 0
+    done = fisher(*words)
+    assert done.code == 2
+    assert "exists already. Replace it with --force, or write elsewhere with --output FILE" in done.err
+    assert fisher(*words, "--seed", "1", "--force").code == 0
+
+
+def test_output_writes_elsewhere(outside: Path, launched: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere.safetensors"
+    words = ("--data", launched / "launch.jsonl", "--samples", "5", "--output", target)
+    assert fisher("compute", outside, *words).code == 0
+    assert target.is_file()
+    assert not (outside / "fisher.safetensors").exists()
+
+
+@pytest.mark.parametrize("estimator", ["exact", "mc", "lowrank", "empirical", "auto"])
+def test_every_estimator_runs_and_is_recorded(outside: Path, launched: Path, estimator: str) -> None:
+    words = ("--data", launched / "launch.jsonl", "--samples", "5", "--estimator", estimator, "--json")
+    done = fisher("compute", outside, *words)
+    document = json.loads(done.out)
+    assert document["estimator"] == estimator or (estimator == "auto" and document["estimator"] != "auto")
+    assert document["trace"] > 0
+
+
+def test_equal_calls_give_equal_bits_and_another_seed_other_ones(
+    outside: Path, launched: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in ("one", "again", "other")]
+    for file, seed in zip(files, (0, 0, 1), strict=True):
+        words = ("--data", launched / "launch.jsonl", "--samples", "5", "--estimator", "mc", "--output", file)
+        assert fisher("compute", outside, *words, "--seed", seed).code == 0
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].read_bytes() != files[2].read_bytes()
+
+
+def test_data_with_a_label_that_the_checkpoint_lacks_is_bad_data(outside: Path, tmp_path: Path) -> None:
+    data = toy.write_jsonl(tmp_path / "data.jsonl", [{"text": "abroad", "label": "roaming"}])
+    done = fisher("compute", outside, "--data", data)
+    assert done.code == 65
+    assert "First: line 1: unknown label 'roaming': the checkpoint's label2id does not have it" in done.err
+
+
+def test_a_checkpoint_that_does_not_exist_is_no_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = fisher("compute", "absent", "--data", "launch.jsonl")
+    assert done.code == 66
+    assert "'absent': is neither a month, nor an attempt, nor a folder" in done.err
+
+
+def test_show_tells_each_layer_and_how_it_was_made(promoted: Path) -> None:
+    done = fisher("show", promoted / CHECKPOINT)
+    assert done.code == 0
+    table = done.out.split("\n\n")[1].splitlines()
+    assert table[0].split() == ["layer", "size", "trace", "mean", "share", "zeros"]
+    assert any(line.startswith("bert.encoder.layer.0") for line in table)
+    assert "estimator:             exact" in done.out
+
+
+def test_shares_of_the_layers_sum_to_one(promoted: Path) -> None:
+    document = json.loads(fisher("show", promoted / CHECKPOINT / "fisher.safetensors", "--json").out)
+    assert sum(layer["share"] for layer in document["layers"]) == pytest.approx(1.0)
+    assert sum(layer["trace"] for layer in document["layers"]) == pytest.approx(document["metadata"]["trace"])
+
+
+def test_show_of_a_file_that_does_not_exist_is_no_input(tmp_path: Path) -> None:
+    assert fisher("show", tmp_path / "fisher.safetensors").code == 66
+
+
+@pytest.mark.parametrize("position", [20, -7])
+def test_show_of_a_damaged_file_is_corrupt(promoted: Path, position: int) -> None:
+    file = promoted / CHECKPOINT / "fisher.safetensors"
+    content = bytearray(file.read_bytes())
+    content[position] ^= 0x10
+    file.chmod(0o644)
+    file.write_bytes(bytes(content))
+    done = fisher("show", file)
+    assert done.code == 5
+    assert str(file) in done.err

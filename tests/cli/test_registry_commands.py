@@ -1,0 +1,136 @@
+"""`retrain promote`, `rollback`, `status` and `show`: the champion changed and looked at by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import call
+
+
+def registry(workspace: Path) -> Any:
+    return json.loads((workspace / "registry.json").read_text())
+
+
+def test_promote_makes_a_refused_candidate_the_champion_and_keeps_the_reason(refused: Path) -> None:
+    done = call("promote", "2026-02", "--reason", "the data was late", "-w", refused)
+    assert (done.code, done.out) == (0, "champion: 2026-02, runs/2026-02/001/finetune/checkpoint\n")
+    entry = registry(refused)["history"][-1]
+    assert (entry["action"], entry["reason"], entry["verdict"]["passed"]) == (
+        "force",
+        "the data was late",
+        False,
+    )
+    assert (refused / "champion").resolve().parent.parent == refused / "runs/2026-02/001"
+
+
+@pytest.mark.parametrize(
+    "ref", ["2026-01", "2026-01/001", "runs/2026-01/001", "runs/2026-01/001/finetune/checkpoint"]
+)
+def test_every_form_of_a_ref_names_the_same_checkpoint(promoted: Path, ref: str) -> None:
+    assert call("promote", ref, "-w", promoted).code == 0
+    assert registry(promoted)["champion"]["attempt"] == "2026-01/001"
+
+
+def test_rollback_returns_to_the_champion_before_and_forward_again_by_promote(promoted: Path) -> None:
+    done = call("rollback", "--reason", "complaints", "-w", promoted)
+    assert (done.code, done.out) == (0, "champion: 2026-01, runs/2026-01/001/finetune/checkpoint\n")
+    assert registry(promoted)["history"][-1]["action"] == "rollback"
+    assert (promoted / "champion").resolve() == (promoted / "runs/2026-01/001/finetune/checkpoint").resolve()
+    assert call("promote", "2026-02", "-w", promoted).code == 0
+    assert registry(promoted)["champion"]["month"] == "2026-02"
+
+
+def test_after_a_rollback_the_next_month_starts_from_the_older_champion_and_learns_again(
+    promoted: Path,
+) -> None:
+    call("rollback", "-w", promoted)
+    done = call("run", "--month", "2026-03", "--until", "ingest", "-w", promoted)
+    assert done.code == 0
+    summary = json.loads((promoted / "runs/2026-03/001/ingest/summary.json").read_text())
+    assert summary["months"] == ["2026-02", "2026-03"]
+
+
+def test_rollback_without_an_earlier_champion_is_no_input(launched: Path) -> None:
+    done = call("rollback", "-w", launched)
+    assert done.code == 66
+    assert "there is no earlier champion to go back to. Run: retrain status" in done.err
+
+
+@pytest.mark.parametrize("ref", ["2026-07", "2026-01/007", "nothing-here"])
+def test_a_ref_that_names_nothing_lists_what_there_is(promoted: Path, ref: str) -> None:
+    done = call("promote", ref, "-w", promoted)
+    assert done.code == 66
+    assert "Attempts here: 2026-01/001, 2026-02/001" in done.err
+
+
+def test_a_checkpoint_outside_of_the_runs_is_adopted_by_launch_not_by_promote(
+    promoted: Path, base: Path
+) -> None:
+    done = call("promote", base, "-w", promoted)
+    assert done.code == 2
+    assert f"Run: retrain launch --checkpoint {base} --data FILE" in done.err
+
+
+def test_a_changed_checkpoint_is_not_promoted(refused: Path) -> None:
+    weights = refused / "runs/2026-02/001/finetune/checkpoint/model.safetensors"
+    weights.chmod(0o644)
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(bytes(content))
+    before = (refused / "registry.json").read_bytes()
+    done = call("promote", "2026-02", "-w", refused)
+    assert done.code == 5
+    assert "damaged: attempt 2026-02/001 recorded the checkpoint's hash" in done.err
+    assert (refused / "registry.json").read_bytes() == before
+
+
+def test_status_shows_champion_attempts_and_the_accuracy_matrix(promoted: Path) -> None:
+    done = call("status", "-w", promoted)
+    lines = done.out.splitlines()
+    assert lines[0] == "champion: 2026-02, runs/2026-02/001/finetune/checkpoint"
+    assert any(line.split()[0:2] == ["2026-01/001", "launch"] and "promoted" in line for line in lines)
+    assert any(line.startswith("2026-02/001") and line.endswith("champion") for line in lines)
+    assert any(
+        line.split()[:2] == ["model", "of"] and line.split()[2:] == ["2026-01", "2026-02"] for line in lines
+    )
+
+
+def test_status_as_json_holds_the_same(refused: Path) -> None:
+    document = json.loads(call("status", "-w", refused, "--json").out)
+    assert document["champion"]["month"] == "2026-01"
+    assert [attempt["outcome"] for attempt in document["attempts"]] == ["promoted", "refused"]
+    assert document["matrix"]["months"] == ["2026-01", "2026-02"]
+
+
+def test_status_of_a_workspace_without_a_champion_names_the_launch(new_workspace: Path) -> None:
+    done = call("status", "-w", new_workspace)
+    assert (done.code, done.out) == (
+        0,
+        "champion: none yet. Run: retrain launch --data FILE --month YYYY-MM\n",
+    )
+
+
+@pytest.mark.parametrize("ref", ["2026-02", "champion", "2026-02/001", "runs/2026-02/001"])
+def test_show_tells_lineage_data_verdict_and_what_moved(promoted: Path, ref: str) -> None:
+    done = call("show", ref, "-w", promoted)
+    assert done.code == 0
+    facts = dict(line.split(":", 1) for line in done.out.split("\n\n")[0].splitlines())
+    assert facts["started from"].strip() == "2026-01/001"
+    assert facts["new labels"].strip() == "roaming"
+    assert facts["rows"].strip() == "train 27, validation 3, golden 0, rejected 0"
+    assert "gate: passed" in done.out
+    assert "bert.encoder.layer.1" in done.out
+
+
+def test_show_as_json_holds_the_manifest(promoted: Path) -> None:
+    document = json.loads(call("show", "2026-01", "-w", promoted, "--json").out)
+    assert document["manifest"]["kind"] == "launch"
+    assert document["scorecard"]["own"]["name"] == "2026-01"
+
+
+def test_show_of_a_checkpoint_outside_of_the_runs_is_a_usage_error(promoted: Path, launched: Path) -> None:
+    done = call("show", launched / "runs/2026-01/001/finetune/checkpoint", "-w", promoted)
+    assert done.code == 2
+    assert "outside of the runs" in done.err
