@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,17 +30,20 @@ def blocks(page: Path, language: str) -> list[Block]:
     ]
 
 
-def commands(page: Path) -> list[list[str]]:
-    """Every `retrain` and `fisher` command in the shell blocks and in the text between backticks."""
-    lines = [line for block in blocks(page, "sh") for line in block.text.splitlines()]
-    prose = re.sub(_FENCE, "", page.read_text(encoding="utf-8"))
-    lines += re.findall(r"`((?:retrain|fisher) [^`]+)`", prose.replace("\n", " "))
-    words = []
-    for line in lines:
-        parts = shlex.split(line.split(" | ")[-1], comments=True)
-        if parts and parts[0] in ("retrain", "fisher"):
-            words.append(parts)
-    return words
+def shell_commands(page: Path) -> list[list[str]]:
+    """Every `retrain` and `fisher` command of the shell blocks, as words."""
+    return _programs(line for block in blocks(page, "sh") for line in block.text.splitlines())
+
+
+def mentioned_commands(page: Path) -> list[list[str]]:
+    """Every `retrain` and `fisher` command between backticks in the prose, as words; arguments may be left out."""
+    prose = _FENCE.sub("", page.read_text(encoding="utf-8")).replace("\n", " ")
+    return _programs(re.findall(r"`((?:retrain|fisher) [^`]+)`", prose))
+
+
+def _programs(lines: Iterable[str]) -> list[list[str]]:
+    words = [shlex.split(line.split(" | ")[-1], comments=True) for line in lines]
+    return [parts for parts in words if parts and parts[0] in ("retrain", "fisher")]
 
 
 def name_of(page: Path) -> str:
