@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -26,9 +26,6 @@ from cli.options import (
     request,
     workspace_root,
 )
-
-if TYPE_CHECKING:
-    from pipeline.stages.tune_record import TuneResult
 
 RefArgument = Annotated[
     str, typer.Argument(metavar="[REF]", help="A month, champion, an attempt's id or a path.")
@@ -61,10 +58,16 @@ TrainingsOption = Annotated[
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with 3 when no lambda can be chosen.")]
 WriteOption = Annotated[bool, typer.Option("--write", help="Put the chosen lambda into retrain.yaml.")]
 
+RowsOption = Annotated[
+    int, typer.Option("--rows", min=0, help="Take the gradient of so many training rows; 0 for none.")
+]
+TopOption = Annotated[int, typer.Option("--top", min=1, help="Show so many of them, and of the label pairs.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
     app.command()(report)
+    app.command()(diagnose)
     app.command()(tune)
 
 
@@ -86,6 +89,43 @@ def report(
             Workspace(root), ref, include_text=include_text, output=output.resolve() if output else None
         )
     render.data(str(file))
+
+
+def diagnose(
+    ref: RefArgument = "champion",
+    rows: RowsOption = 200,
+    top: TopOption = 10,
+    include_text: TextOption = False,
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """What moved, whether it went to protected weights, what flipped, and which rows pushed for it."""
+    root = workspace_root(workspace, config_file)
+    with locked(root, wait):
+        prepare_torch(threads)
+        from cli.progress_bars import progress_on_stderr
+        from pipeline.stages.diagnosis import diagnose as diagnose_attempt
+        from pipeline.store.run_directory import Workspace
+
+        found = diagnose_attempt(
+            Workspace(root),
+            ref,
+            rows=rows,
+            shown=top,
+            include_text=include_text,
+            device=device,
+            progress=progress_on_stderr(),
+        )
+    if as_json:
+        render.document(asdict(found))
+    else:
+        from cli.explanations import diagnosis_text
+
+        render.data(diagnosis_text(found, top))
 
 
 def tune(
@@ -135,7 +175,9 @@ def tune(
     if as_json:
         render.document(asdict(result))
     else:
-        render.data(_frontier_text(result))
+        from cli.explanations import frontier_text
+
+        render.data(frontier_text(result))
         render.data(f"\nrun directory: {root / 'runs' / result.attempt / 'tune'}")
     if strict and result.chosen is None:
         raise typer.Exit(GATE_REFUSED)
@@ -162,46 +204,3 @@ def _lambdas(text: str | None) -> tuple[float, ...] | None:
             f"--lambdas {text}: expected positive numbers such as 0.1,1,10; lambda 0 is always trained"
         )
     return tuple(values)
-
-
-def _frontier_text(result: "TuneResult") -> str:
-    rows = []
-    for point in sorted(result.points, key=lambda p: (p.lambda_, p.kind)):
-        rows.append(
-            [
-                f"{point.lambda_:g}",
-                point.kind,
-                f"{point.prior_change:+.4f}",
-                f"{point.prior_low:+.4f} to {point.prior_high:+.4f}",
-                f"{point.second_order:+.4f}",
-                f"{point.new_change:+.4f}",
-                "-" if point.gain_share is None else f"{point.gain_share:.0%}",
-                "-" if point.ratio is None else f"{point.ratio:+.3f}",
-                f"{point.prior_accuracy:.2f}",
-                f"{point.new_accuracy:.2f}",
-            ]
-        )
-    header = [
-        "lambda",
-        "",
-        "prior change",
-        f"{100 * result.confidence:g}% interval",
-        "1/2 d'Fd",
-        "new change",
-    ]
-    header += ["gain kept", "prior/new", "prior acc", "new acc"]
-    before = result.before
-    lines = [
-        f"{result.month}: {result.key}, changes of the mean validation loss in nats on {result.prior_rows} rows of "
-        f"earlier months and {result.new_rows} of this one",
-        f"before: prior loss {before['prior_loss']:.4f}, accuracy {before['prior_accuracy']:.2f}; "
-        f"new loss {before['new_loss']:.4f}, accuracy {before['new_accuracy']:.2f}",
-        render.table(header, rows, left=2),
-    ]
-    if result.mean_distance is not None and result.weight_distance is not None:
-        lines.append(
-            f"predicted and trained prior changes lie {result.mean_distance:.4f} nats apart (mean), the weights "
-            f"{result.weight_distance:.2f} of the plain change"
-        )
-    lines.append(f"{'chosen' if result.chosen is not None else 'none chosen'}: {result.reason}")
-    return "\n".join(lines)

@@ -93,7 +93,8 @@ def choose(trained: Sequence[Measured], *, plain: Measured, keep: float) -> Choi
                 point.lambda_,
                 f"lambda {point.lambda_:g} is the smallest whose prior change ({point.prior_change:+.4f} nats, interval "
                 f"{point.prior_low:+.4f} to {point.prior_high:+.4f}) cannot be told from zero; it keeps {share:.0%} of the "
-                f"plain gain (at least {keep:.0%} is asked for)",
+                f"plain gain (at least {keep:.0%} is asked for)"
+                + ("; plain fine-tuning does no measurable harm either" if plain.is_harmless else ""),
             )
     if not harmless:
         best = min(ordered, key=lambda point: point.prior_change)

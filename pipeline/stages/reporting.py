@@ -11,6 +11,7 @@ from pipeline.errors import StoppedBySignal, UsageError
 from pipeline.evaluation.accuracy_matrix import AccuracyMatrix, accuracy_matrix
 from pipeline.evaluation.scorecard import Scorecard
 from pipeline.months import Month
+from pipeline.stages.diagnosis import recorded_movements
 from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorded_verdict
 from pipeline.stages.finetune import DELTAS_FILE, METRICS_FILE
 from pipeline.stages.golden_sets import golden_file, read_golden
@@ -86,7 +87,7 @@ def report_contents(workspace: Workspace, attempt: RunDirectory, *, include_text
         matrix=_matrix(workspace, attempt),
         metrics=tuple(_read_lines(attempt.stage("finetune") / METRICS_FILE)),
         deltas=tuple(deltas),
-        cells=_cells(workspace, attempt),
+        cells=_cells(workspace, manifest),
         frontier=recorded_frontier(attempt),
         counts=_counts(summary),
         refused=_refused(attempt, include_text=include_text),
@@ -114,8 +115,13 @@ def _matrix(workspace: Workspace, attempt: RunDirectory) -> AccuracyMatrix:
     return accuracy_matrix(cards)
 
 
-def _cells(workspace: Workspace, attempt: RunDirectory) -> "tuple[GroupCell, ...]":
-    return ()
+def _cells(workspace: Workspace, manifest: Manifest) -> "tuple[GroupCell, ...]":
+    from pipeline.ewc.movement import ALL
+    from pipeline.report.contents import GroupCell
+
+    moved = [m for m in recorded_movements(workspace, manifest) if m.kind != ALL]
+    in_order = sorted(moved, key=lambda m: _natural(m.group))
+    return tuple(GroupCell(m.group, m.kind, m.relative, m.weighted_share) for m in in_order)
 
 
 def _counts(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -207,6 +213,10 @@ def _hashes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
         found += [(f"{stage.stage} reads {name}", digest) for name, digest in stage.inputs.items()]
         found += [(f"{stage.stage} writes {name}", digest) for name, digest in stage.outputs.items()]
     return tuple(found)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
 def _read_json(file: Path) -> object:

@@ -114,11 +114,11 @@ class Trial:
         from pipeline.modeling.batches import keyed_batches
 
         self.put(self.anchor)
-        few = _evenly(self.train, samples)
+        few = evenly(self.train, samples)
         with self.context.progress("fisher", len(few), "example") as advance:
             return fisher_diagonal(
                 self.classifier.model,
-                keyed_batches(self.classifier.tokenizer, few),
+                keyed_batches(self.classifier.tokenizer, few, seed=self.context.config.seed),
                 estimator=estimator,
                 parameters=list(self.fisher),
                 seed=self.context.config.seed,
@@ -138,7 +138,7 @@ def prepare_trial(context: RunContext) -> Trial:
     """Load, tokenise, grow the head and read (or compute) the base's Fisher, once.
 
     Raises:
-        UsageError: at a launch, or where the earlier months or this one have no validation rows.
+        UsageError: at a launch.
     """
     from pipeline.ewc.growth import aligned_rows
     from pipeline.modeling.checkpoint import load_classifier
@@ -161,11 +161,6 @@ def prepare_trial(context: RunContext) -> Trial:
     memory = tokenised(stage._memory(context))
     prior_rows = tokenised(validation_rows(context.workspace, ancestors(context.workspace, base)))
     new_rows = tokenised(rows_of(context.output("ingest") / VALIDATION_FILE))
-    if not len(prior_rows) or not len(new_rows):
-        raise UsageError(
-            f"{context.month}: {len(prior_rows)} validation rows of earlier months and {len(new_rows)} of this one; "
-            "lambda is chosen on them. Set ingest.validation above 0 before launch and run"
-        )
     taught = stage._distillation(context, classifier, train, memory) if recipe.distills else None
     log_prior = stage._log_prior(context, train, memory, len(labels)) if recipe.balanced else None
     classifier = stage._with_new_labels(context, classifier, labels, train, memory, log_prior)
@@ -216,7 +211,7 @@ def _none() -> "Examples":
     return Examples((), (), ())
 
 
-def _evenly(rows: "Examples", count: int) -> "Examples":
+def evenly(rows: "Examples", count: int) -> "Examples":
     """At most `count` of the rows, evenly spaced."""
     from pipeline.modeling.batches import Examples
 

@@ -70,11 +70,20 @@ def tune_month(
 
 
 def frontier(trial: Trial, settings: TuneSettings) -> TuneResult:
-    """Train plain, predict every candidate, train the few that decide, and choose."""
+    """Train plain, predict every candidate, train the few that decide, and choose.
+
+    Raises:
+        UsageError: where the earlier months or this one have no validation rows, or no penalised weight moves.
+    """
     from pipeline.ewc.lambda_choice import choose, next_to_train
     from pipeline.ewc.lambda_path import balanced_lambda, calibrated, lambda_grid, path_point
 
     context = trial.context
+    if not len(trial.prior_rows) or not len(trial.new_rows):
+        raise UsageError(
+            f"{context.month}: {len(trial.prior_rows)} validation rows of earlier months and {len(trial.new_rows)} of "
+            "this one; lambda is chosen on them. Set ingest.validation above 0 before launch and run"
+        )
     anchor = {name: trial.anchor[name] for name in trial.fisher}
     before = trial.measure(trial.anchor)
     plain_weights = trial.weights_at(0.0)
