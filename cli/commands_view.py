@@ -186,9 +186,12 @@ def predict(
     from pipeline.modeling.checkpoint import load_classifier
     from pipeline.modeling.device import choose_device
     from pipeline.modeling.prediction import predict as label
+    from pipeline.stages.lineage import require_sound
     from pipeline.store.run_directory import Workspace
 
-    found = Workspace(root).find(checkpoint)
+    space = Workspace(root)
+    found = space.find(checkpoint)
+    require_sound(space, found)
     classifier = load_classifier(found.checkpoint)
     classifier.model.to(choose_device(device))
     for text, (name, confidence) in zip(lines, label(classifier, lines, max_length), strict=True):

@@ -19,7 +19,7 @@ from cli import (
     commands_view,
     render,
 )
-from cli.exit_codes import BUG, INTERRUPTED_BASE, exit_code
+from cli.exit_codes import BUG, exit_code
 from pipeline.errors import AccessDenied, CannotWrite, RetrainError, StoppedBySignal
 from pipeline.store.atomic import set_file_mask
 
@@ -75,9 +75,6 @@ def _run(program: str, app: Callable[[], None]) -> None:
     except PermissionError as error:
         render.failure(program, f"{error.filename or error}: access denied: {error.strerror}")
         sys.exit(exit_code(AccessDenied()))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(INTERRUPTED_BASE + signal.SIGPIPE)
     except OSError as error:
         render.failure(program, f"{error.filename or 'input/output'}: {error.strerror or error}")
         sys.exit(exit_code(CannotWrite()))

@@ -1,33 +1,47 @@
 """All printing: data to stdout, talk to stderr. Text from data is shown with control characters escaped."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import TextIO
+
+from cli.exit_codes import INTERRUPTED_BASE
 
 
 def data(text: str) -> None:
     """Print lines of data to stdout."""
-    print(printable(text), flush=True)
+    _write(printable(text), sys.stdout)
 
 
 def document(value: object) -> None:
     """Print one JSON document to stdout."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False), flush=True)
+    _write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False), sys.stdout)
 
 
 def json_line(value: object) -> None:
     """Print one line of JSONL to stdout."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+    _write(json.dumps(value, ensure_ascii=False, allow_nan=False), sys.stdout)
 
 
 def note(text: str) -> None:
     """Say something to the person at the terminal or in the log, on stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
+    _write(printable(text), sys.stderr)
 
 
 def failure(program: str, text: str) -> None:
     """Say on stderr why the command stops."""
-    print(f"{program}: {printable(text)}", file=sys.stderr, flush=True)
+    _write(f"{program}: {printable(text)}", sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        # the reader has left, as `head` does; typer would exit with 1, which here means a bug
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(INTERRUPTED_BASE + signal.SIGPIPE)
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.stages.evaluate import answers, compare
 from pipeline.stages.golden_sets import golden_file, read_golden
-from pipeline.stages.lineage import ancestors
+from pipeline.stages.lineage import ancestors, require_sound
 from pipeline.store.records import Manifest
 from pipeline.store.run_directory import Found, Workspace
 
@@ -55,6 +55,8 @@ def compare_checkpoints(
         base = workspace.find(manifest.parent.attempt)
     else:
         raise NoInput(f"{found.checkpoint}: started from no other checkpoint. Name one with --baseline REF")
+    require_sound(workspace, found)
+    require_sound(workspace, base)
     own: str | None = None
     missing: list[str] = []
     if golden == PRIOR_MONTHS:

@@ -3,8 +3,8 @@
 from pipeline.errors import NoInput, UsageError
 from pipeline.months import Month
 from pipeline.store.records import CheckpointRef, Manifest
-from pipeline.store.registry import read_registry
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.registry import read_registry, verify_checkpoint
+from pipeline.store.run_directory import Found, RunDirectory, Workspace
 
 
 def ancestors(workspace: Workspace, checkpoint: CheckpointRef | None) -> list[CheckpointRef]:
@@ -77,6 +77,19 @@ def _finished(workspace: Workspace, month: Month) -> Manifest | None:
         if manifest.status == "finished":
             return manifest
     return None
+
+
+def require_sound(workspace: Workspace, found: Found) -> None:
+    """Prove that a checkpoint of the workspace is what its attempt recorded; one from elsewhere has no record.
+
+    Raises:
+        ArtifactCorrupt: it has another hash.
+    """
+    if found.run is None or not found.run.has_manifest():
+        return
+    candidate = found.run.read_manifest().candidate
+    if candidate is not None and workspace.resolve(candidate.path) == found.checkpoint:
+        verify_checkpoint(workspace, candidate)
 
 
 def attempt_that_made(workspace: Workspace, checkpoint: CheckpointRef) -> RunDirectory:

@@ -24,7 +24,7 @@ from pipeline.stages.stage import LaunchInput, RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import CheckpointRef, GateOutcome, Manifest
-from pipeline.store.registry import promote, read_registry
+from pipeline.store.registry import promote, read_registry, verify_checkpoint
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import commit_stage, open_stage, require_stage
 
@@ -191,6 +191,8 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
     manifest = context.attempt.read_manifest() if context.attempt.has_manifest() else None
     if manifest is not None and manifest.status == "finished" and not any(step.runs for step in steps):
         return _finished_before(context, manifest, request=request, clock=clock)
+    if context.base is not None:
+        verify_checkpoint(context.workspace, context.base)
     if any(step.runs and step.finished for step in steps) or (
         manifest is not None and manifest.status == "finished"
     ):
