@@ -48,7 +48,8 @@ def cpu_seconds(code: str) -> float:
 def main() -> None:
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     cpu_seconds(BARE), cpu_seconds(RETRAIN)  # compiled files and the disk's cache are warm from here on
-    bare, ours = [], []
+    bare: list[float] = []
+    ours: list[float] = []
     for pair in range(pairs):
         for code, times in ((BARE, bare), (RETRAIN, ours))[:: 1 if pair % 2 else -1]:
             times.append(cpu_seconds(code))

@@ -216,7 +216,7 @@ def squared_batch(model: Classifier, data: Task, size: int) -> Weights:
     """What is often taken for a Fisher: the mean over batches of the square of the batch's mean gradient."""
     order = torch.randperm(len(data.y), generator=torch.Generator().manual_seed(0))
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-    batches = order.split(size)
+    batches = torch.split(order, size)
     for rows in batches:
         model.zero_grad()
         F.cross_entropy(model(data.x[rows]), data.y[rows]).backward()  # type: ignore[no-untyped-call]
