@@ -11,13 +11,14 @@ from pipeline.feedback import Row, check_launch, seeded_sample
 from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.stages.ingest import read_records
-from pipeline.stages.lineage import ancestors
+from pipeline.stages.lineage import ancestors, require_sound
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import examples, training_hash, training_rows
 from pipeline.store import atomic
 from pipeline.store.fisher_file import FisherMetadata, check_binding, fingerprint, read_fisher, write_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_hash, sha256_file
 from pipeline.store.records import CheckpointRef
+from pipeline.store.registry import verify_checkpoint
 from pipeline.store.run_directory import Workspace
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def ensure_fisher(
     file = workspace.resolve(checkpoint.path) / FISHER_FILE
     if file.exists() and not force and _answers(file, workspace, checkpoint, settings):
         return file
+    verify_checkpoint(workspace, checkpoint)
     attempt = workspace.attempt(checkpoint.attempt)
     manifest = attempt.read_manifest()
     estimate = estimate_fisher(
@@ -170,6 +172,7 @@ def compute_fisher(
         UsageError: when the file exists and `force` is not given.
     """
     found = workspace.find(checkpoint)
+    require_sound(workspace, found)
     settings = FisherSettings.of(config)
     if data is None and output is None and found.ref is not None:
         return ensure_fisher(
