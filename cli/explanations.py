@@ -75,8 +75,10 @@ def _groups(moved: "tuple[Movement, ...]") -> str:
 
 def heat_text(moved: "tuple[Movement, ...]") -> str:
     """Layers in rows, kinds in columns, darker where more of sum F d^2 lies."""
+    from pipeline.ewc.movement import KINDS
+
     shares = {(m.group, m.kind): m.weighted_share for m in moved if m.kind != "all"}
-    kinds = list(dict.fromkeys(kind for _, kind in shares))
+    kinds = [kind for kind in KINDS if any(found == kind for _, found in shares)]
     most = max(shares.values(), default=0.0) or 1.0
 
     def cell(share: float | None) -> str:

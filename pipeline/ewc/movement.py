@@ -21,6 +21,8 @@ _KINDS = (
     ("feed-forward out", r"output\.dense|lin2|down_proj|mlp\.c_proj|fc2"),
     ("embedding", r"embed|wte|wpe"),
 )
+KINDS = (*(kind for kind, _ in _KINDS), "dense")
+"""In the order in which a heat map shows them."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.ewc.movement import KINDS
 from pipeline.evaluation.scorecard import Comparison, Flip, Scorecard
 from pipeline.report.charts import Interval, Series, interval_chart, line_chart
 from pipeline.report.contents import LambdaFrontier, ReportContents
@@ -266,7 +267,8 @@ def _kinds(contents: ReportContents) -> dict[str, Any] | None:
     shares = {(c.layer, c.kind): c.weighted_share for c in contents.cells if c.weighted_share is not None}
     if not shares:
         return None
-    layers, kinds = list(dict.fromkeys(k[0] for k in shares)), list(dict.fromkeys(k[1] for k in shares))
+    layers = list(dict.fromkeys(layer for layer, _ in shares))
+    kinds = [kind for kind in KINDS if any(found == kind for _, found in shares)]
     most = max(shares.values())
     rows = []
     for layer in layers:

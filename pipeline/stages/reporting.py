@@ -116,11 +116,11 @@ def _matrix(workspace: Workspace, attempt: RunDirectory) -> AccuracyMatrix:
 
 
 def _cells(workspace: Workspace, manifest: Manifest) -> "tuple[GroupCell, ...]":
-    from pipeline.ewc.movement import ALL
+    from pipeline.ewc.movement import ALL, KINDS
     from pipeline.report.contents import GroupCell
 
     moved = [m for m in recorded_movements(workspace, manifest) if m.kind != ALL]
-    in_order = sorted(moved, key=lambda m: _natural(m.group))
+    in_order = sorted(moved, key=lambda m: (_natural(m.group), KINDS.index(m.kind)))
     return tuple(GroupCell(m.group, m.kind, m.relative, m.weighted_share) for m in in_order)
 
 
