@@ -37,6 +37,8 @@ def call(*argv: object, program: str = "retrain", stdin: str = "") -> Done:
     words = [program, *(str(word) for word in argv)]
     out, err, entry = io.StringIO(), io.StringIO(), getattr(main, f"run_{program}")
     kept = sys.argv, sys.stdin, signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    mask = os.umask(0)
+    os.umask(mask)
     sys.argv, sys.stdin = words, io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
     code = 0
     try:
@@ -48,6 +50,7 @@ def call(*argv: object, program: str = "retrain", stdin: str = "") -> Done:
         sys.argv, sys.stdin = kept[:2]
         signal.signal(signal.SIGTERM, kept[2])
         signal.signal(signal.SIGINT, kept[3])
+        os.umask(mask)
         logging.getLogger("retrain").handlers.clear()
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)

@@ -1,0 +1,296 @@
+"""What goes wrong in use: the message, the exit code, and that the champion stays."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.store.lock import workspace_lock
+from tests import toy
+from tests.conftest import Done, call
+
+CHECKPOINT = "runs/2026-01/001/finetune/checkpoint"
+
+
+def run(workspace: Path, *words: object, month: str = "2026-02") -> Done:
+    done = call("run", "--month", month, "-w", workspace, *words)
+    if done.code not in (0, 3):
+        champion = json.loads((workspace / "registry.json").read_text())["champion"]
+        assert champion["attempt"] == "2026-01/001"
+    return done
+
+
+def feedback(workspace: Path) -> list[dict[str, object]]:
+    return toy.read_jsonl(workspace / "feedback/2026-02.jsonl")
+
+
+def rewrite(workspace: Path, rows: list[dict[str, object]], text: str = "") -> None:
+    file = toy.write_jsonl(workspace / "feedback/2026-02.jsonl", rows)
+    file.write_text(file.read_text() + text)
+
+
+def damage(file: Path, position: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[position] ^= 0x10
+    file.chmod(0o644)
+    file.write_bytes(bytes(content))
+
+
+def refused_rows(workspace: Path) -> list[dict[str, object]]:
+    return toy.read_jsonl(next((workspace / "runs/2026-02/001").glob("*ingest*/rejected.jsonl")))
+
+
+def test_a_wrong_configuration_tells_all_problems_at_once(launched: Path) -> None:
+    done = run(launched, "-o", "ewc.lambda=-1", "-o", "trian.epochs=3", "-o", "gate.confidence=95")
+    assert done.code == 78
+    assert f"{launched / 'retrain.yaml'}: 3 problem(s)" in done.err
+    assert all(f"\n  {key}: " in done.err for key in ("ewc.lambda", "trian", "gate.confidence"))
+
+
+def test_a_folder_that_is_no_workspace_names_init(tmp_path: Path) -> None:
+    done = call("run", "--month", "2026-02", "-w", tmp_path / "nowhere")
+    assert done.code == 78
+    assert "no such file. Run: retrain init" in done.err
+
+
+@pytest.mark.parametrize("command", ["run", "ingest"])
+@pytest.mark.parametrize("month", ["2026-13", "january", "2026-1"])
+def test_a_bad_month_is_a_usage_error(launched: Path, command: str, month: str) -> None:
+    done = call(command, "--month", month, "-w", launched)
+    assert (done.code, done.err) == (2, f"retrain: month {month!r}: expected YYYY-MM, such as 2026-10\n")
+
+
+def test_a_bad_month_of_launch_is_a_usage_error(new_workspace: Path) -> None:
+    done = call("launch", "--data", new_workspace / "launch.jsonl", "--month", "2026", "-w", new_workspace)
+    assert (done.code, done.err) == (2, "retrain: month '2026': expected YYYY-MM, such as 2026-10\n")
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "cuda:x"])
+def test_a_device_that_does_not_exist_is_a_usage_error(launched: Path, device: str) -> None:
+    done = run(launched, "--device", device)
+    assert done.code == 2
+    assert f"--device {device}: " in done.err
+
+
+def test_too_many_rows_with_unknown_labels_stop_the_month(launched: Path) -> None:
+    rows = feedback(launched)
+    for row in rows[12:16]:
+        row["label"] = "unheard of"
+    rewrite(launched, rows)
+    done = run(launched)
+    assert done.code == 65
+    assert (
+        "feedback/2026-02.jsonl: 4 of 30 rows are refused, at most 5% may be (ingest.max_rejected)"
+        in done.err
+    )
+    assert (
+        "2026-02.jsonl line 13: unknown label 'unheard of': only a catalog row may bring a new label"
+        in done.err
+    )
+    refused = refused_rows(launched)
+    assert [row["line"] for row in refused] == [13, 14, 15, 16]
+    assert all(row["file"] == "2026-02.jsonl" for row in refused)
+    assert refused[0]["row"] == rows[12]
+    assert not (launched / "runs/2026-02/001/ingest").exists()
+
+
+def test_the_message_names_the_file_of_the_refused_rows(launched: Path) -> None:
+    rewrite(launched, [{**row, "label": ""} for row in feedback(launched)])
+    done = run(launched)
+    named = done.err.split("All are in ")[1].splitlines()[0].rstrip(".")
+    assert len(toy.read_jsonl(Path(named))) == 30
+
+
+def test_mended_feedback_is_taken_by_the_same_attempt(launched: Path) -> None:
+    rows = feedback(launched)
+    rewrite(launched, [{**row, "label": ""} for row in rows])
+    assert run(launched).code == 65
+    rewrite(launched, rows)
+    assert run(launched, "--until", "ingest").code == 0
+    assert (launched / "runs/2026-02/001/ingest/train.parquet").is_file()
+
+
+def test_few_refused_rows_are_recorded_with_their_reasons_and_do_not_stop_the_month(launched: Path) -> None:
+    rows = feedback(launched)
+    golden = toy.toy_stream().golden["2026-01"][0]["text"]
+    rows[3]["text"] = golden.upper() + "!!"
+    rewrite(launched, rows)
+    assert run(launched, "--until", "ingest").code == 0
+    assert [(row["line"], row["reason"]) for row in refused_rows(launched)] == [
+        (4, "the text is a golden row; training on it would spoil the test")
+    ]
+    summary = json.loads((launched / "runs/2026-02/001/ingest/summary.json").read_text())
+    assert (summary["rows"], summary["rejected"]) == (29, 1)
+
+
+def test_lines_that_are_no_json_are_refused_with_their_numbers(launched: Path) -> None:
+    rewrite(launched, feedback(launched), 'not json\n{"text": "cut off\n')
+    done = run(launched, "--until", "ingest", "-o", "ingest.max_rejected=0.1")
+    assert done.code == 0
+    assert [row["line"] for row in refused_rows(launched)] == [31, 32]
+    assert all(row["row"] is None for row in refused_rows(launched))
+
+
+def test_an_empty_file_is_bad_data(launched: Path) -> None:
+    rewrite(launched, [])
+    done = run(launched)
+    assert done.code == 65
+    assert "none of 0 rows can be used. The files hold no rows" in done.err
+
+
+def test_a_file_of_an_unknown_form_is_told(launched: Path) -> None:
+    shutil.move(launched / "feedback/2026-02.jsonl", launched / "feedback/2026-02.xlsx")
+    done = run(launched, "-o", "ingest.sources=[{path: 'feedback/{month}.xlsx'}]")
+    assert done.code == 65
+    assert "2026-02.xlsx" in done.err
+    assert ".jsonl" in done.err
+
+
+@pytest.mark.parametrize("position", [3, 40, -5])
+def test_changed_bits_of_the_champion_are_found_before_a_month_starts(launched: Path, position: int) -> None:
+    damage(launched / CHECKPOINT / "model.safetensors", position)
+    done = run(launched)
+    assert done.code == 5
+    assert str(launched / CHECKPOINT) in done.err
+    assert not (launched / "runs/2026-02/001/finetune").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "--checkpoint", "2026-01"),
+        ("eval", "--candidate", "2026-01", "--baseline", "2026-01", "--golden", "golden/2026-01.jsonl"),
+        ("fisher", "compute", "2026-01", "--force"),
+    ],
+)
+def test_changed_bits_are_found_by_every_command_that_reads_the_weights(
+    launched: Path, words: tuple[str, ...]
+) -> None:
+    damage(launched / CHECKPOINT / "model.safetensors", -5)
+    done = call(*words, "-w", launched)
+    assert done.code == 5, done
+    assert "recorded the checkpoint's hash" in done.err
+
+
+def test_a_cut_model_file_is_corrupt(launched: Path) -> None:
+    file = launched / CHECKPOINT / "model.safetensors"
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes()[:-100])
+    assert run(launched).code == 5
+
+
+def test_a_cut_model_file_outside_of_the_workspace_is_corrupt_too(
+    new_workspace: Path, launched: Path, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(launched / CHECKPOINT, tmp_path / "adopted"))
+    file = source / "model.safetensors"
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes()[:-100])
+    data = new_workspace / "launch.jsonl"
+    done = call("launch", "--data", data, "--checkpoint", source, "--month", "2026-01", "-w", new_workspace)
+    assert done.code == 5
+    assert f"{source}: model.safetensors is damaged" in done.err
+
+
+def test_a_fisher_of_another_checkpoint_is_refused_with_both_hashes(launched: Path, promoted: Path) -> None:
+    file = launched / "runs/2026-01/001/finetune/checkpoint/fisher.safetensors"
+    done = call("fisher", "compute", "2026-02", "-w", promoted)
+    assert done.code == 0, done.err
+    shutil.copy(promoted / "runs/2026-02/001/finetune/checkpoint/fisher.safetensors", file)
+    done = run(launched)
+    assert done.code == 5
+    here, there = (
+        json.loads((promoted / f"runs/{month}/001/manifest.json").read_text())["candidate"]["sha256"]
+        for month in ("2026-01", "2026-02")
+    )
+    assert f"{file}: was computed for the checkpoint {there}, the checkpoint here is {here}" in done.err
+    assert "Run: fisher compute" in done.err
+    assert call("fisher", "compute", "2026-01", "--force", "-w", launched).code == 0
+    assert run(launched).code == 0
+
+
+@pytest.mark.parametrize("position", [20, 3000, -9])
+def test_a_damaged_fisher_is_refused(launched: Path, promoted: Path, position: int) -> None:
+    file = Path(shutil.copy(promoted / CHECKPOINT / "fisher.safetensors", launched / CHECKPOINT))
+    damage(file, position)
+    done = run(launched)
+    assert done.code == 5
+    assert str(file) in done.err
+
+
+def test_a_damaged_fisher_of_a_finished_month_is_found(promoted: Path) -> None:
+    damage(promoted / CHECKPOINT / "fisher.safetensors", -9)
+    done = call("run", "--month", "2026-02", "-w", promoted)
+    assert done.code == 5
+    assert "fisher.safetensors: damaged: recorded with the hash" in done.err
+
+
+@pytest.mark.parametrize("name", ["ingest/train.parquet", "finetune/metrics.jsonl", "eval/scorecard.json"])
+def test_changed_outputs_of_a_finished_month_are_found(promoted: Path, name: str) -> None:
+    damage(promoted / "runs/2026-02/001" / name, 10)
+    done = call("run", "--month", "2026-02", "-w", promoted)
+    assert done.code == 5
+    assert name.rpartition("/")[2] in done.err
+
+
+@pytest.mark.parametrize("name", ["registry.json", "runs/2026-01/001/manifest.json"])
+def test_a_record_that_was_changed_by_hand_is_found(launched: Path, name: str) -> None:
+    file = launched / name
+    file.chmod(0o644)
+    file.write_text(file.read_text().replace("2026-01", "2026-00"))
+    done = call("run", "--month", "2026-02", "-w", launched)
+    assert done.code == 5
+    assert str(file) in done.err
+
+
+def test_training_that_diverges_promotes_nothing_and_can_be_run_again(launched: Path) -> None:
+    done = run(launched, "-o", "train.learning_rate=1e30")
+    assert done.code == 4
+    assert "training diverged at step" in done.err
+    assert "nothing was promoted" in done.err
+    assert not (launched / "runs/2026-02/001/finetune").exists()
+    assert run(launched).code == 0
+
+
+def test_a_launch_that_diverges_leaves_no_champion(new_workspace: Path) -> None:
+    words = ("--month", "2026-01", "-w", new_workspace, "-o", "launch.learning_rate=1e30")
+    done = call("launch", "--data", new_workspace / "launch.jsonl", *words)
+    assert done.code == 4
+    assert not (new_workspace / "registry.json").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--month", "2026-02"),
+        ("launch", "--month", "2026-01", "--data", "launch.jsonl"),
+        ("promote", "2026-01"),
+        ("rollback",),
+        ("fisher", "compute", "2026-01"),
+    ],
+)
+def test_a_second_writer_is_told_who_is_at_work(launched: Path, words: tuple[str, ...]) -> None:
+    with workspace_lock(launched):
+        done = call(*words, "-w", launched)
+    assert done.code == 75
+    assert f"process {os.getpid()} on " in done.err
+    assert "is at work in this workspace" in done.err
+
+
+@pytest.mark.parametrize("words", [("status",), ("show", "champion"), ("predict",), ("config", "show")])
+def test_commands_that_only_read_need_no_lock(launched: Path, words: tuple[str, ...]) -> None:
+    with workspace_lock(launched):
+        assert call(*words, "-w", launched).code == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_workspace_that_may_not_be_written_is_access_denied(launched: Path) -> None:
+    launched.chmod(0o500)
+    try:
+        done = call("run", "--month", "2026-02", "-w", launched)
+    finally:
+        launched.chmod(0o700)
+    assert done.code == 77
+    assert str(launched) in done.err
