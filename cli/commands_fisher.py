@@ -1,4 +1,4 @@
-"""`fisher compute` and `fisher show`."""
+"""`fisher compute`, `show`, `verify`, `diff` and `merge`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,11 +36,23 @@ OutputOption = Annotated[
     Path | None, typer.Option("--output", help="Another place than CHECKPOINT/fisher.safetensors.")
 ]
 
+LayersOption = Annotated[
+    str | None,
+    typer.Option("--layers", metavar="PATTERN", help="Only parameters so named, such as '*layer.5*'."),
+]
+StableOption = Annotated[
+    float,
+    typer.Option("--until-stable", min=0.0, max=1.0, metavar="EPS", help="Stop at this relative error."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
     app.command()(compute)
     app.command()(show)
+    app.command()(verify)
+    app.command()(diff)
+    app.command()(merge)
 
 
 def compute(
@@ -48,6 +60,8 @@ def compute(
     data: DataOption = None,
     estimator: EstimatorOption = None,
     samples: SamplesOption = None,
+    layers: LayersOption = None,
+    until_stable: StableOption = 0.0,
     seed: SeedOption = None,
     threads: ThreadsOption = None,
     force: ForceOption = False,
@@ -71,10 +85,14 @@ def compute(
     inside = (root / "retrain.yaml").exists() or config_file is not None
     config = config_of(root, config_file, wishes) if inside else load_config(None, overrides=wishes)
     if not inside:
-        _compute(root, checkpoint, data, config, threads, force, output, device, as_json)
+        _compute(
+            root, checkpoint, data, config, threads, force, output, device, as_json, layers, until_stable
+        )
         return
     with locked(root):
-        _compute(root, checkpoint, data, config, threads, force, output, device, as_json)
+        _compute(
+            root, checkpoint, data, config, threads, force, output, device, as_json, layers, until_stable
+        )
 
 
 def show(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: JsonOption = False) -> None:
@@ -107,6 +125,68 @@ def show(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: JsonOpt
     render.data("\n" + render.table(["layer", "size", "trace", "mean", "share", "zeros"], rows))
 
 
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    checkpoint: Annotated[
+        Path, typer.Option("--checkpoint", metavar="DIR", help="What it should belong to.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Prove that a Fisher belongs to a checkpoint and is finite, not negative and of its shapes."""
+    prepare_torch(None)
+    from pipeline.stages.fisher_files import verify_fisher
+
+    metadata = verify_fisher(file, checkpoint)
+    if as_json:
+        render.document({"file": str(file), "valid": True, **metadata.model_dump(mode="json")})
+    else:
+        render.data(f"{file}: valid, belongs to {checkpoint}")
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A")],
+    second: Annotated[Path, typer.Argument(metavar="B")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two Fishers layer by layer: correlation of the entries, and trace of B over trace of A."""
+    from dataclasses import asdict
+
+    from pipeline.ewc.comparison import compare_fishers
+    from pipeline.stages.fisher_files import fisher_path
+    from pipeline.store.fisher_file import read_fisher
+
+    layers = compare_fishers(read_fisher(fisher_path(first))[0], read_fisher(fisher_path(second))[0])
+    if as_json:
+        render.document([asdict(layer) for layer in layers])
+        return
+    rows = [[x.layer, _number(x.correlation, ".4f"), _number(x.trace_ratio, ".4g")] for x in layers]
+    render.data(render.table(["layer", "correlation", "trace B/A"], rows))
+
+
+def merge(
+    older: Annotated[Path, typer.Argument(metavar="A", help="The older months' Fisher.")],
+    latest: Annotated[
+        Path, typer.Argument(metavar="B", help="The latest, whose checkpoint the result belongs to.")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="The file to write.")],
+    gamma: Annotated[float, typer.Option("--gamma", help="What the older one keeps.")] = 1.0,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write gamma * A + B, the online form of several months."""
+    from pipeline.stages.fisher_files import merge_fishers
+
+    metadata = merge_fishers(older, latest, gamma, output, force=force)
+    if as_json:
+        render.document({"file": str(output), **metadata.model_dump(mode="json")})
+    else:
+        render.data(f"{output}: trace {metadata.trace:.4g}, months {', '.join(metadata.months) or 'unknown'}")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
 def _workspace_around(path: Path) -> Path | None:
     """The workspace that a path lies in, if any."""
     if not path.exists():
@@ -126,6 +206,8 @@ def _compute(
     output: Path | None,
     device: str,
     as_json: bool,
+    layers: str | None,
+    until_stable: float,
 ) -> None:
     from typing import Any, cast
 
@@ -144,6 +226,8 @@ def _compute(
         force=force,
         device=device,
         progress=progress_on_stderr(),
+        pattern=layers,
+        until_stable=until_stable,
     )
     metadata = read_fisher(file)[1]
     if as_json:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.ewc.fisher.batching import batches_by_length
+
 Encoded = list[int]
 """The token ids of one text, with special tokens, without padding."""
 
@@ -58,9 +60,17 @@ def padded_batches(
         yield positions, pad(tokenizer, [rows[position] for position in positions])
 
 
-def keyed_batches(tokenizer: Any, examples: Examples, *, batch_size: int = 32) -> Iterator[dict[str, Tensor]]:
-    """Padded batches with `labels` [B] and `example_keys` [B], so that random draws belong to the row's id."""
-    for positions, batch in padded_batches(tokenizer, examples.encoded, batch_size=batch_size):
+def keyed_batches(
+    tokenizer: Any, examples: Examples, *, seed: int, max_tokens: int = 32 * 64
+) -> Iterator[dict[str, Tensor]]:
+    """Padded batches of like length, in seeded order, with what the Fisher needs of each example.
+
+    `labels` [B] are class ids, `example_keys` [B] come from the rows' ids, so that a random draw belongs to
+    its row wherever it stands. A batch holds at most `max_tokens` tokens with padding.
+    """
+    lengths = [len(ids) for ids in examples.encoded]
+    for positions in batches_by_length(lengths, max_tokens=max_tokens, seed=seed):
+        batch = pad(tokenizer, [examples.encoded[p] for p in positions])
         keys = [int.from_bytes(hashlib.sha256(examples.ids[p].encode()).digest()[:7]) for p in positions]
         yield {
             **batch,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,11 @@ DIVISION = "number of examples; an example's squared gradients are summed over l
 
 @dataclass(frozen=True)
 class FisherSettings:
-    """What decides a Fisher besides checkpoint and data; see the configuration for the meanings."""
+    """What decides a Fisher besides checkpoint and data; see the configuration for the meanings.
+
+    By hand also: `pattern` restricts to parameters whose name it matches (as in a shell), and
+    `until_stable` stops once the trace's standard error is at most this share of it (0: never).
+    """
 
     estimator: str
     samples: int
@@ -39,6 +44,8 @@ class FisherSettings:
     max_length: int
     months: str = "latest"
     gamma: float = 1.0
+    pattern: str = "*"
+    until_stable: float = 0.0
 
     @classmethod
     def of(cls, config: Config) -> "FisherSettings":
@@ -68,10 +75,15 @@ def estimate_fisher(
 ) -> "FisherEstimate":
     """The Fisher diagonal of a checkpoint's trained parameters, averaged over at most `samples` of the rows.
 
+    Under accelerate every process takes its share of the batches, and all get the whole result.
+
     Raises:
         NoInput: without rows. ArtifactCorrupt: when a label is not one of the checkpoint's.
+        UsageError: when the pattern matches no trained parameter.
     """
-    from pipeline.ewc.fisher import fisher_diagonal
+    from accelerate import PartialState
+
+    from pipeline.ewc.fisher import fisher_diagonal_over_processes, share_of
     from pipeline.modeling.batches import keyed_batches
     from pipeline.modeling.checkpoint import load_classifier
     from pipeline.modeling.device import choose_device
@@ -91,13 +103,22 @@ def estimate_fisher(
     classifier.model.to(choose_device(device))
     sample = seeded_sample(rows, settings.samples, seed=settings.seed, purpose="fisher")
     tokenised = examples(classifier.tokenizer, sample, classifier.labels, settings.max_length)
+    trained = trained_parameters(classifier.model, settings.layers)
+    parameters = [name for name in trained if fnmatchcase(name, settings.pattern)]
+    if not parameters:
+        raise UsageError(
+            f"--layers {settings.pattern}: matches none of the {len(trained)} trained parameters, such as {trained[0]}"
+        )
+    state = PartialState(cpu=device == "cpu")
+    batches = list(keyed_batches(classifier.tokenizer, tokenised, seed=settings.seed))
     with progress("fisher", len(sample), "example") as advance:
-        return fisher_diagonal(
+        return fisher_diagonal_over_processes(
             classifier.model,
-            keyed_batches(classifier.tokenizer, tokenised),
+            share_of(batches, process=state.process_index, processes=state.num_processes),
             estimator=settings.estimator,
-            parameters=trained_parameters(classifier.model, settings.layers),
+            parameters=parameters,
             seed=settings.seed,
+            stop_at_relative_error=settings.until_stable or None,
             advance=advance,
         )
 
@@ -158,6 +179,8 @@ def compute_fisher(
     force: bool,
     device: str,
     progress: Progress,
+    pattern: str | None = None,
+    until_stable: float = 0.0,
 ) -> tuple[Path, str]:
     """Compute a checkpoint's Fisher by hand.
 
@@ -173,21 +196,44 @@ def compute_fisher(
     """
     found = workspace.find(checkpoint)
     require_sound(workspace, found)
-    settings = FisherSettings.of(config)
-    if data is None and output is None and found.ref is not None:
+    settings = replace(FisherSettings.of(config), pattern=pattern or "*", until_stable=until_stable)
+    as_the_job = pattern is None and not until_stable
+    if data is None and output is None and found.ref is not None and as_the_job:
         return ensure_fisher(
             workspace, found.ref, settings, device=device, progress=progress, force=force
         ), ""
-    if data is None:
+    if data is None and found.run is None:
         raise NoInput(f"{found.checkpoint}: it is not known what it was trained on. Give it with --data FILE")
     file = output if output is not None else found.checkpoint / FISHER_FILE
     if file.exists() and not force:
         raise UsageError(
             f"{file}: exists already. Replace it with --force, or write elsewhere with --output FILE"
         )
+    if data is not None:
+        rows, data_sha256 = _rows_by_hand(data, found.checkpoint), sha256_file(data)
+    else:
+        assert found.run is not None
+        rows, data_sha256 = tuple(training_rows(found.run)), training_hash(found.run)
+    alone = replace(settings, months="latest", gamma=1.0)
+    estimate = estimate_fisher(found.checkpoint, rows, alone, device=device, progress=progress)
+    diagonal = {name: tensor.cpu() for name, tensor in estimate.diagonal.items()}
+    metadata = metadata_of(
+        estimate,
+        diagonal,
+        alone,
+        checkpoint_sha256=checkpoint_hash(found.checkpoint),
+        data_sha256=data_sha256,
+        months=(),
+    )
+    write_fisher(file, diagonal, metadata)
+    return file, estimate.reason
+
+
+def _rows_by_hand(data: Path, checkpoint: Path) -> tuple[Row, ...]:
+    """The rows of a file that is given for a checkpoint; every one must carry one of its labels."""
     from pipeline.modeling.checkpoint import load_classifier
 
-    labels = load_classifier(found.checkpoint).labels
+    labels = load_classifier(checkpoint).labels
     checked = check_launch(read_records(data), month=Month(1970, 1), golden_texts=(), labels=labels)
     if checked.rejected:
         first = checked.rejected[0]
@@ -195,19 +241,7 @@ def compute_fisher(
             f"{data}: {len(checked.rejected)} of {len(checked.rejected) + len(checked.rows)} rows cannot be used. "
             f"First: line {first.line}: {first.reason}"
         )
-    alone = replace(settings, months="latest", gamma=1.0)
-    estimate = estimate_fisher(found.checkpoint, checked.rows, alone, device=device, progress=progress)
-    diagonal = {name: tensor.cpu() for name, tensor in estimate.diagonal.items()}
-    metadata = metadata_of(
-        estimate,
-        diagonal,
-        alone,
-        checkpoint_sha256=checkpoint_hash(found.checkpoint),
-        data_sha256=sha256_file(data),
-        months=(),
-    )
-    write_fisher(file, diagonal, metadata)
-    return file, estimate.reason
+    return checked.rows
 
 
 def metadata_of(
