@@ -72,14 +72,22 @@ def _myself() -> dict[str, object]:
     }
 
 
+def holder_of(root: Path) -> str | None:
+    """Who says to hold a workspace's lock and may be alive, in words; None for nobody."""
+    with suppress(RetrainError):
+        found = atomic.read_json(root / HOLDER_FILE)
+        if isinstance(found, dict) and _may_be_alive(found):
+            return f"process {found.get('pid')} on {found.get('host')}, since {found.get('since')},"
+    return None
+
+
 def _holder(root: Path) -> str:
     """Who holds the lock, in words; waits a moment for a holder that has not yet written who it is."""
     deadline = time.monotonic() + _HOLDER_WAIT_SECONDS
     while True:
-        with suppress(RetrainError):
-            found = atomic.read_json(root / HOLDER_FILE)
-            if isinstance(found, dict) and _may_be_alive(found):
-                return f"process {found.get('pid')} on {found.get('host')}, since {found.get('since')},"
+        holder = holder_of(root)
+        if holder is not None:
+            return holder
         if time.monotonic() > deadline:
             return "another process"
         time.sleep(0.02)
