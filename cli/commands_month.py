@@ -26,6 +26,7 @@ from cli.options import (
     request,
     workspace_root,
 )
+from cli.telling import telling
 
 if TYPE_CHECKING:
     from pipeline.stages.month import Outcome, Request
@@ -89,7 +90,7 @@ def launch(
     """Train the first champion from the base model, or adopt one that is already fine-tuned."""
     root = workspace_root(workspace, config_file)
     config = config_of(root, config_file, override, seed)
-    with locked(root, wait):
+    with telling(config, month) as tell, locked(root, wait):
         used = prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
         from pipeline.months import Month
@@ -107,6 +108,7 @@ def launch(
             clock=lambda: datetime.now(UTC),
             progress=progress_on_stderr(),
         )
+    tell(outcome)
     _finish(root, outcome, as_json)
 
 
@@ -138,7 +140,7 @@ def run(
         wish = Request(again_from=again_from, until=until, force=force, allow_gap=allow_gap)
         _dry_run(root, which, config, wish, as_json=as_json)
         return
-    with locked(root, wait):
+    with telling(config, str(which)) as tell, locked(root, wait):
         used = prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
         from pipeline.stages.month import run_month
@@ -162,6 +164,7 @@ def run(
             clock=lambda: datetime.now(UTC),
             progress=progress_on_stderr(),
         )
+    tell(outcome)
     _finish(root, outcome, as_json)
 
 

@@ -14,6 +14,7 @@ from cli import (
     commands_config,
     commands_explain,
     commands_fisher,
+    commands_maintenance,
     commands_month,
     commands_registry,
     commands_view,
@@ -43,6 +44,7 @@ commands_explain.register(retrain)
 commands_registry.register(retrain)
 commands_backtest.register(retrain)
 commands_config.register(retrain)
+commands_maintenance.register(retrain)
 commands_fisher.register(fisher)
 retrain.add_typer(fisher, name="fisher")
 

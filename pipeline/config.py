@@ -156,6 +156,11 @@ class GateSection(Section):
     """A golden set with fewer rows proves nothing and refuses."""
 
 
+class NotifySection(Section):
+    webhook_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Name of the environment variable that holds the address of a webhook; the address itself stays out of files."""
+
+
 class Config(Section):
     version: Literal[1] = 1
     arm: Arm = "default"
@@ -171,6 +176,7 @@ class Config(Section):
     train: TrainSection = TrainSection()
     launch: LaunchSection = LaunchSection()
     gate: GateSection = GateSection()
+    notify: NotifySection = NotifySection()
 
     @model_validator(mode="after")
     def _steps_divide(self) -> "Config":

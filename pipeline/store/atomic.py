@@ -301,6 +301,19 @@ def remove_tree(path: Path) -> None:
                 os.unlink(inner)
 
 
+def discard_folder(folder: Path) -> None:
+    """Remove a folder so that it is there whole or not at all: it is given a temporary name first.
+
+    What a killed process leaves of it, `sweep` removes.
+
+    Raises:
+        AccessDenied, CannotWrite: as `write_file`.
+    """
+    temporary = _temporary_beside(folder)
+    rename_folder(folder, temporary)
+    remove_tree(temporary)
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file name is one that this module, or safetensors, gives to unfinished files."""
     return _TEMPORARY.match(name) is not None

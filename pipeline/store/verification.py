@@ -7,6 +7,7 @@ from pipeline.errors import ArtifactCorrupt, RetrainError
 from pipeline.store import atomic
 from pipeline.store.fisher_file import check_binding, check_values, read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files, sha256_file
+from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
 from pipeline.store.run_directory import STAGES, RunDirectory, Workspace
 from pipeline.store.stage_directory import read_stage, verify_stage
@@ -71,16 +72,45 @@ def verify_attempt(workspace: Workspace, run: RunDirectory) -> int:
             count += len(record.outputs)
         elif manifest.status == "finished" and read_stage(run.stage(name)) is not None:
             raise ArtifactCorrupt(f"{run.stage(name)}: the manifest does not know this stage. {_again(run)}")
+    _check_bindings(run, manifest)
     if manifest.candidate is not None:
         verify_checkpoint(workspace, manifest.candidate)
         _check_finite(workspace.resolve(manifest.candidate.path))
     sidecar = run.checkpoint / FISHER_FILE
     if manifest.candidate is not None and atomic.kind_of(sidecar) != "nothing":
         diagonal, metadata = read_fisher(sidecar)
-        check_binding(metadata, checkpoint_sha256=manifest.candidate.sha256, where=str(sidecar))
+        check_binding(
+            metadata,
+            checkpoint_sha256=manifest.candidate.sha256,
+            data_sha256=_training_table(manifest),
+            where=str(sidecar),
+        )
         check_values(diagonal, {name: tuple(t.shape) for name, t in diagonal.items()}, where=str(sidecar))
         count += 1
     return count
+
+
+def _check_bindings(run: RunDirectory, manifest: Manifest) -> None:
+    """Prove that every stage read what the stages before it wrote, and started from the recorded parent."""
+    written = {
+        f"{name}/{file}": digest
+        for name, record in manifest.stages.items()
+        for file, digest in record.outputs.items()
+    }
+    if manifest.parent is not None:
+        written["base checkpoint"] = manifest.parent.sha256
+    for name, record in manifest.stages.items():
+        for source, read in record.inputs.items():
+            if written.get(source, read) != read:
+                raise ArtifactCorrupt(
+                    f"{run.stage(name)}: was made from {source} {read}, which is now {written[source]}. {_again(run)}"
+                )
+
+
+def _training_table(manifest: Manifest) -> str | None:
+    """The hash of the table that an attempt's checkpoint was trained on."""
+    ingest = manifest.stages.get("ingest")
+    return ingest.outputs.get("train.parquet") if ingest is not None else None
 
 
 def _check_file(run: RunDirectory, name: str, recorded: str) -> None:

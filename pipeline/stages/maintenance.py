@@ -1,0 +1,127 @@
+"""Keep a workspace in order: prove what it holds, and remove what nothing needs any more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import RetrainError, UsageError
+from pipeline.stages.golden_sets import OWN_GOLDEN_FILE
+from pipeline.stages.lineage import ancestors
+from pipeline.store import atomic
+from pipeline.store.registry import read_registry
+from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.verification import Verification, verify_attempt, verify_workspace
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Whether an attempt can go.
+
+    Attributes:
+        attempt: its id.
+        size: bytes of all its files.
+        reason: why it stays; None when nothing needs it.
+    """
+
+    attempt: str
+    size: int
+    reason: str | None
+
+
+def verify(workspace: Workspace, ref: str | None) -> Verification:
+    """Verify one attempt, or the registry and every attempt; writes nothing.
+
+    Args:
+        ref: a month, an attempt or `champion`; None for all.
+
+    Raises:
+        NoInput, UsageError: the REF names no attempt.
+    """
+    if ref is None:
+        return verify_workspace(workspace)
+    found = workspace.find(ref)
+    if found.run is None:
+        raise UsageError(
+            f"{ref}: lies outside of the runs; nothing is recorded that it could be compared with"
+        )
+    try:
+        return Verification(1, verify_attempt(workspace, found.run), ())
+    except RetrainError as error:
+        return Verification(1, 0, (str(error),))
+
+
+def removable(workspace: Workspace, keep: int) -> list[Kept]:
+    """Every attempt, oldest first, and whether something needs it.
+
+    Needed are: the newest `keep` months; every checkpoint that was ever champion (a rollback may go back to
+    it) and all that it, or another attempt that stays, descends from; the newest attempt of each month since
+    the champion's, which says that the month was not passed over; golden sets that ingest set aside.
+
+    Args:
+        workspace: whose registry and manifests are read; a damaged one is refused.
+        keep: months, 1 or more.
+
+    Raises:
+        UsageError: for fewer than one month. ArtifactCorrupt: a registry or manifest is damaged.
+    """
+    if keep < 1:
+        raise UsageError(f"--keep {keep}: expected 1 or more months")
+    runs = [run for month in workspace.months() for run in workspace.attempts(month)]
+    reasons: dict[str, str] = {}
+    for month in workspace.months()[-keep:]:
+        for run in workspace.attempts(month):
+            reasons[run.attempt] = f"of the newest {keep} month(s)"
+    registry = read_registry(workspace)
+    for entry in registry.history:
+        reasons.setdefault(entry.checkpoint.attempt, "was champion")
+    for month in workspace.months():
+        attempts = workspace.attempts(month)
+        if registry.champion is None or str(month) >= registry.champion.month:
+            finished = [run for run in attempts if _is_finished(run)]
+            if finished:
+                reasons.setdefault(finished[-1].attempt, "says that the month was run")
+        aside = [run for run in attempts if (run.stage("ingest") / OWN_GOLDEN_FILE).is_file()]
+        if aside:
+            reasons.setdefault(aside[-1].attempt, "holds the month's golden set")
+    for run in runs:
+        if run.attempt in reasons and run.has_manifest():
+            for checkpoint in ancestors(workspace, run.read_manifest().parent):
+                reasons.setdefault(checkpoint.attempt, f"{run.attempt} descends from it")
+    return [Kept(run.attempt, _size(run.folder), reasons.get(run.attempt)) for run in runs]
+
+
+def remove(workspace: Workspace, attempts: list[Kept]) -> int:
+    """Remove the attempts that nothing needs, each one whole; with the workspace's lock held.
+
+    Returns:
+        How many bytes they had.
+
+    Raises:
+        AccessDenied, CannotWrite: as `atomic.remove_tree`.
+    """
+    freed = 0
+    for kept in attempts:
+        if kept.reason is not None:
+            continue
+        folder = workspace.attempt(kept.attempt).folder
+        atomic.discard_folder(folder)
+        if not any(folder.parent.iterdir()):
+            atomic.remove_tree(folder.parent)
+        freed += kept.size
+    return freed
+
+
+def _is_finished(run: RunDirectory) -> bool:
+    return run.has_manifest() and run.read_manifest().status == "finished"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in _files(folder))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if atomic.kind_of(path) == "folder":
+            yield from _files(path)
+        else:
+            yield path
