@@ -77,7 +77,7 @@ class FisherSection(Section):
 
 
 class EwcSection(Section):
-    lambda_: NonNegative = Field(default=1.0, alias="lambda")
+    lambda_: NonNegative = Field(default=0.5, alias="lambda")
     """lambda in lambda * sum_i F_i (theta_i - theta*_i)^2, where nothing else holds the old months."""
     replay_lambda: NonNegative = 0.3
     """lambda where old rows are replayed, too; the penalty then leaves the head free."""
