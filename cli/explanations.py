@@ -102,6 +102,8 @@ def frontier_text(result: "TuneResult") -> str:
                 f"{point.prior_change:+.4f}",
                 f"{point.prior_low:+.4f} to {point.prior_high:+.4f}",
                 f"{point.second_order:+.4f}",
+                f"{point.slope:+.4f}",
+                f"{point.curvature:+.4f}",
                 f"{point.new_change:+.4f}",
                 "-" if point.gain_share is None else f"{point.gain_share:.0%}",
                 "-" if point.ratio is None else f"{point.ratio:+.3f}",
@@ -117,7 +119,7 @@ def frontier_text(result: "TuneResult") -> str:
         "1/2 d'Fd",
         "new change",
     ]
-    header += ["gain kept", "prior/new", "prior acc", "new acc"]
+    header += ["whole F", "new change", "gain kept", "prior/new", "prior acc", "new acc"]
     before = result.before
     lines = [
         f"{result.month}: {result.key}, changes of the mean validation loss in nats on {result.prior_rows} rows of "

@@ -26,7 +26,8 @@ def with_value(text: str, key: str, value: str, *, where: str) -> str:
         found = yaml.safe_load(changed)
     except yaml.YAMLError as error:
         raise BadConfig(f"{where}: not valid YAML: {error}") from None
-    if not isinstance(found, dict) or found.get(section, {}).get(name) != yaml.safe_load(value):
+    inside = found.get(section) if isinstance(found, dict) else None
+    if not isinstance(inside, dict) or inside.get(name) != yaml.safe_load(value):
         raise BadConfig(f"{where}: {key} cannot be set in this layout. Write {key}: {value} by hand")
     return changed
 
@@ -34,7 +35,9 @@ def with_value(text: str, key: str, value: str, *, where: str) -> str:
 def _changed(text: str, section: str, name: str, value: str) -> str:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     node = _entry(root, section)
-    if not isinstance(node, yaml.MappingNode):
+    if node is not None and not isinstance(node, yaml.MappingNode):
+        return text
+    if node is None:
         body = text if text.endswith("\n") or not text else text + "\n"
         return f"{body}{section}:\n  {name}: {value}\n"
     old = _entry(node, name)

@@ -3,6 +3,7 @@
 Pure functions; rows are the validation rows of the earlier months (`prior`) and of the new one (`new`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -97,11 +98,18 @@ def choose(trained: Sequence[Measured], *, plain: Measured, keep: float) -> Choi
                 + ("; plain fine-tuning does no measurable harm either" if plain.is_harmless else ""),
             )
     if not harmless:
+        poor = next((point for point in ordered if -point.new_change < keep * gain), None)
+        if poor is not None:
+            return Choice(
+                None,
+                f"no lambda does both: at lambda {poor.lambda_:g} the prior months still lose {_harm(poor)}, and no more "
+                f"than {-poor.new_change / gain:.0%} of the plain gain is left, where {keep:.0%} is asked for",
+            )
         best = min(ordered, key=lambda point: point.prior_change)
         return Choice(
             None,
-            f"no lambda spares the prior months: the least harm is {best.prior_change:+.4f} nats "
-            f"(interval {best.prior_low:+.4f} to {best.prior_high:+.4f}) at lambda {best.lambda_:g}",
+            f"no lambda that was trained spares the prior months: the least harm is {_harm(best)} "
+            f"at lambda {best.lambda_:g}",
         )
     most = max(harmless, key=lambda point: -point.new_change)
     return Choice(
@@ -112,18 +120,20 @@ def choose(trained: Sequence[Measured], *, plain: Measured, keep: float) -> Choi
 
 
 def next_to_train(
-    predicted: Sequence[Measured], trained: Mapping[int, Measured], *, plain: Measured
+    predicted: Sequence[Measured], trained: Mapping[int, Measured], *, plain: Measured, keep: float = 0.0
 ) -> int | None:
-    """The index of the grid that tells most about where harm ends; None when its neighbours are known.
+    """The index of the grid that tells most about where harm ends; None when enough is known.
 
-    Harm falls as lambda grows, so the smallest harmless lambda lies between the largest harmful and the
-    smallest harmless trained one. The predicted curve, moved along the grid to meet the newest trained
-    point, says where in between.
+    Harm and gain fall as lambda grows, so the smallest harmless lambda lies between the largest harmful
+    and the smallest harmless trained one, and where a harmful one keeps too little gain already there is
+    none. The predicted curve, moved along the grid to meet the newest trained point, says where in
+    between; two trained points say how fast harm really falls.
 
     Args:
         predicted: one for each lambda of the ascending grid.
         trained: index to what was measured, the newest last.
         plain: measured with lambda 0.
+        keep: share of the plain gain that is asked for.
     """
     if plain.is_harmless:
         return None if 0 in trained else 0
@@ -132,11 +142,37 @@ def next_to_train(
     low = max((i for i, point in trained.items() if not point.is_harmless and i < high), default=-1)
     if high - low <= 1:
         return None
-    threshold = next((i for i, point in enumerate(predicted) if point.is_harmless), count - 1)
-    if trained:
-        newest = list(trained)[-1]
-        threshold += newest - _place(predicted, trained[newest].prior_change)
-    return min(max(threshold, low + 1), high - 1)
+    if low >= 0 and -trained[low].new_change < keep * -plain.new_change:
+        return None
+    if low >= 0 and high < count:
+        return (low + high) // 2
+    guess = next((i for i, point in enumerate(predicted) if point.is_harmless), count - 1)
+    if not trained:
+        return guess
+    newest = list(trained)[-1]
+    guess += newest - _place(predicted, trained[newest].prior_change)
+    stride = 2 ** (len(trained) - 1)  # doubled each time, so that no prediction is wrong for long
+    if high < count:
+        return max(min(guess, high - stride), 0)
+    guess = max(guess, _extrapolated(trained, low), low + stride)
+    return min(guess, low + 2 * stride, count - 1)
+
+
+def _extrapolated(trained: Mapping[int, Measured], low: int) -> int:
+    """Where harm, falling by the same factor a step as between the two largest harmful lambdas, is lost in noise."""
+    before = max((i for i, point in trained.items() if not point.is_harmless and i < low), default=None)
+    if before is None:
+        return low + 1
+    harm, earlier = trained[low].prior_change, trained[before].prior_change
+    noise = harm - trained[low].prior_low
+    if not 0.0 < noise < harm < earlier:
+        return low + 1
+    a_step = math.log(harm / earlier) / (low - before)
+    return low + math.ceil(math.log(noise / harm) / a_step)
+
+
+def _harm(point: Measured) -> str:
+    return f"{point.prior_change:+.4f} nats (interval {point.prior_low:+.4f} to {point.prior_high:+.4f})"
 
 
 def _place(predicted: Sequence[Measured], prior_change: float) -> int:

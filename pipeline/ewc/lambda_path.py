@@ -83,6 +83,34 @@ def second_order_change(fisher: Tensors, change: Tensors, months: float = 1.0) -
     return 0.5 * weighted_square(fisher, change) / months
 
 
+def directional_change(
+    logits: Tensor, nearby: Tensor, label_ids: Tensor, *, step: float
+) -> tuple[float, float]:
+    """First and second order of the mean loss along a change d, without the diagonal's loss.
+
+    With v = J d the change of the logits: the slope is mean (p - y)^T v, and the curvature is
+    1/2 d^T F d = 1/2 mean (sum p v^2 - (sum p v)^2) for the whole Fisher F. Where it is far larger than
+    the diagonal's, many weights pull the same way, which a diagonal cannot see.
+
+    Args:
+        logits: [N, C] at theta*.
+        nearby: [N, C] at theta* + step * d.
+        label_ids: [N].
+        step: small against 1, so that (nearby - logits) / step is J d.
+
+    Returns:
+        Slope and curvature, in nats.
+
+    Source: Martens 2020, "New insights and perspectives on the natural gradient method", section 9.2.
+    """
+    p = logits.double().softmax(dim=1)
+    v = (nearby.double() - logits.double()) / step
+    mean = (p * v).sum(dim=1)
+    slope = mean - v[torch.arange(len(v)), label_ids]
+    curvature = (p * v.square()).sum(dim=1) - mean.square()
+    return float(slope.mean()), 0.5 * float(curvature.mean())
+
+
 def balanced_lambda(new_fisher: Tensors, weights: Tensors, change: Tensors) -> float:
     """The lambda at which the penalty is as curved along d as the new month's loss.
 

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.ewc.movement import KINDS
 from pipeline.evaluation.scorecard import Comparison, Flip, Scorecard
+from pipeline.ewc.movement import KINDS
 from pipeline.report.charts import Interval, Series, interval_chart, line_chart
 from pipeline.report.contents import LambdaFrontier, ReportContents
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pipeline.modeling.checkpoint import Classifier
     from pipeline.modeling.training import Distillation
 
+DIRECTIONAL_STEP = 0.01
+"""Of a change: small enough for a straight line, large enough for fp32."""
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -95,6 +98,17 @@ class Trial:
         """Forward passes with these weights over both validation sets."""
         self.put(weights)
         return Losses(*self._losses(self.prior_rows), *self._losses(self.new_rows))
+
+    def directional(self, change: "Mapping[str, Tensor]") -> tuple[float, float]:
+        """Slope and curvature of the prior rows' loss along a change from the anchor, in nats."""
+        from pipeline.ewc.lambda_path import directional_change
+        from pipeline.modeling.prediction import logits
+
+        self.put(self.anchor)
+        here = logits(self.classifier, self.prior_rows.encoded)
+        self.put({name: self.anchor[name] + DIRECTIONAL_STEP * d for name, d in change.items()})
+        near = logits(self.classifier, self.prior_rows.encoded)
+        return directional_change(here, near, _ids(self.prior_rows), step=DIRECTIONAL_STEP)
 
     def training_loss(self, weights: "Mapping[str, Tensor]") -> float:
         """Mean loss over the month's own training rows, with the balance of the labels, in nats."""

@@ -115,11 +115,12 @@ def frontier(trial: Trial, settings: TuneSettings) -> TuneResult:
             train(each)
     else:
         while len(trained) < settings.most_trainings:
-            index = next_to_train(predicted, trained, plain=plain)
+            index = next_to_train(predicted, trained, plain=plain, keep=settings.keep)
             if index is None:
                 break
             train(index)
     choice = choose(list(trained.values()), plain=plain, keep=settings.keep)
+    open_ended = not settings.sweep and next_to_train(predicted, trained, plain=plain, keep=settings.keep)
     errors = [abs(point.prior_change - predicted[i].prior_change) for i, point in trained.items()]
     moved = [point.weight_distance for point in table.points if point.weight_distance is not None]
     return TuneResult(
@@ -145,7 +146,12 @@ def frontier(trial: Trial, settings: TuneSettings) -> TuneResult:
         mean_distance=sum(errors) / len(errors) if errors else None,
         weight_distance=sum(moved) / len(moved) if moved else None,
         chosen=choice.lambda_,
-        reason=choice.reason,
+        reason=choice.reason
+        + (
+            f"; stopped at {settings.most_trainings} trainings, others of the grid may do better"
+            if open_ended not in (None, False)
+            else ""
+        ),
     )
 
 
@@ -179,12 +185,15 @@ class _Table:
         if kind == "plain":
             self.plain_gain = -found.new_change
         moved = {name: weights[name] - self.trial.anchor[name] for name in weights}
+        slope, curvature = self.trial.directional(moved)
         self.points.append(
             FrontierPoint(
                 kind=kind,
                 ratio=found.ratio,
                 gain_share=-found.new_change / self.plain_gain if self.plain_gain > 0.0 else None,
                 second_order=second_order_change(self.trial.fisher, moved, self.trial.months),
+                slope=slope,
+                curvature=curvature,
                 weight_distance=None if beside is None else _distance(weights, beside, self.change),
                 **asdict(found),
             )

@@ -19,7 +19,9 @@ class FrontierPoint:
 
     Attributes:
         gain_share: of the plain gain; None where plain gains nothing.
-        second_order: 1/2 d^T F d, the predicted change of the prior loss in nats.
+        second_order: 1/2 d^T F d with the diagonal F, the predicted change of the prior loss in nats.
+        slope, curvature: first order and 1/2 d^T F d of the prior validation loss along the same change,
+            with the whole Fisher of those rows; what the diagonal misses shows beside them.
         weight_distance: ||theta_trained - theta_predicted|| / ||d||, d the plain change; trained points only.
     """
 
@@ -34,6 +36,8 @@ class FrontierPoint:
     prior_accuracy: float
     new_accuracy: float
     second_order: float
+    slope: float
+    curvature: float
     weight_distance: float | None = None
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pipeline.ewc.lambda_path import (
     balanced_lambda,
     calibrated,
+    directional_change,
     lambda_grid,
     path_point,
     second_order_change,
@@ -91,5 +92,23 @@ def test_balance_refuses_where_nothing_moved() -> None:
 
 def test_grid_holds_round_numbers_three_decades_either_way() -> None:
     grid = lambda_grid(2.5)
-    assert grid == (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
-    assert lambda_grid(1.0, decades=1, mantissas=(1.0,)) == (0.1, 1.0, 10.0)
+    assert list(grid) == [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
+    assert list(lambda_grid(1.0, decades=1, mantissas=(1.0,))) == [0.1, 1.0, 10.0]
+
+
+def test_directional_change_is_the_expansion_of_the_loss_along_the_change() -> None:
+    torch.manual_seed(0)
+    inputs, weight, change = (torch.randn(*shape, dtype=torch.float64) for shape in ((50, 6), (4, 6), (4, 6)))
+    labels = torch.randint(4, (50,))
+
+    def loss(t: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(inputs @ (weight + t * change).T, labels)
+
+    t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(loss(t), t, create_graph=True)
+    (second,) = torch.autograd.grad(first, t)
+    slope, curvature = directional_change(
+        inputs @ weight.T, inputs @ (weight + 0.01 * change).T, labels, step=0.01
+    )
+    assert slope == pytest.approx(first.item())
+    assert curvature == pytest.approx(0.5 * second.item())  # logits are linear: Fisher and Hessian agree
