@@ -12,6 +12,8 @@ from torch import Tensor
 
 _PIECE = 1 << 19
 """Elements of a gradient that are formed at once: with the accumulator's piece they fit a core's caches."""
+_GRAM_GAIN = 4
+"""How many times faster a small matrix product runs than a sum of squares over memory, per number read."""
 _GROUP = 1 << 26
 """Elements of all gradients that are formed at once on a device with fast memory."""
 
@@ -88,28 +90,28 @@ def add_outer(total: Tensor, outer: Outer, traces: Tensor) -> None:
     if outer.left.device.type != "cpu":
         _add_outer_in_groups(total, outer, traces)
         return
+    if int(outer.live.sum(1).max()) <= 1:
+        _add_single_tokens(total, outer, traces)
+        return
     pairs = _live_pairs(outer)
-    single = [b for b, (left, _) in enumerate(pairs) if len(left) == 1]
-    if single:
-        here = traces.new_zeros(len(single))
-        left, right = (torch.cat([pairs[b][side] for b in single]) for side in (0, 1))
-        add_single_token(total, left, right, here)
-        traces[single] += here
-    several = [b for b, (left, _) in enumerate(pairs) if len(left) > 1]
-    by_gram = {b for b in several if _gram_is_cheaper(*pairs[b])}
-    norms = {b: _squared_norm(*pairs[b]) for b in by_gram}
-    rows = max(1, _PIECE // total.shape[1])
-    buffer = total.new_empty(min(rows, len(total)), total.shape[1])
-    for piece, columns in zip(torch.split(total, rows), range(0, len(total), rows), strict=True):
+    (rows, columns), tokens = total.shape, outer.live.shape[1]
+    by_gram = tokens * tokens * (rows + columns) <= _GRAM_GAIN * rows * columns
+    if by_gram:
+        traces.add_(_squared_norms(outer))
+    step = max(1, _PIECE // columns)
+    buffer = total.new_empty(min(step, rows), columns)
+    norms = [0.0] * len(outer.left)
+    for start in range(0, rows, step):
+        piece = total[start : start + step]
         scratch = buffer[: len(piece)]
-        for b in several:
-            left, right = pairs[b]
-            torch.mm(left[:, columns : columns + rows].T, right, out=scratch)
+        flat = scratch.view(-1)
+        for b, left, right in pairs:
+            torch.mm(left[start : start + step], right, out=scratch)
             piece.addcmul_(scratch, scratch)
-            if b not in by_gram:
-                norms[b] = norms.get(b, 0.0) + float(torch.dot(scratch.view(-1), scratch.view(-1)))
-    if several:
-        traces[several] += traces.new_tensor([norms[b] for b in several])
+            if not by_gram:
+                norms[b] += float(torch.dot(flat, flat))
+    if not by_gram:
+        traces.add_(traces.new_tensor(norms))
 
 
 def _add_outer_in_groups(total: Tensor, outer: Outer, traces: Tensor) -> None:
@@ -121,32 +123,38 @@ def _add_outer_in_groups(total: Tensor, outer: Outer, traces: Tensor) -> None:
         traces[b : b + step] += gradients.sum((1, 2))
 
 
-def _live_pairs(outer: Outer) -> list[tuple[Tensor, Tensor]]:
-    """Each example's sides [n, R] and [n, K] over its n live tokens; views where those come first."""
+def _live_pairs(outer: Outer) -> list[tuple[int, Tensor, Tensor]]:
+    """(b, left_b^T [R, n], right_b [n, K]) for the examples with n > 0 live tokens.
+
+    Views where the live tokens come first, as before padding.
+    """
+    lefts, rights = outer.left.mT.unbind(0), outer.right.unbind(0)
+    if bool(outer.live.all()):
+        return list(zip(range(len(lefts)), lefts, rights, strict=True))
+    counts = outer.live.sum(1)
+    prefixes = (outer.live.cummin(1).values.sum(1) == counts).tolist()
     pairs = []
-    places = torch.arange(1, outer.live.shape[1] + 1)
-    counts, ends = outer.live.sum(1).tolist(), (outer.live * places).amax(1).tolist()
-    for b, (count, end) in enumerate(zip(counts, ends, strict=True)):
-        kept = slice(0, end) if count == end else outer.live[b]
-        pairs.append((outer.left[b, kept], outer.right[b, kept]))
+    for b, (count, prefix) in enumerate(zip(counts.tolist(), prefixes, strict=True)):
+        if count:
+            kept = slice(0, count) if prefix else outer.live[b]
+            pairs.append((b, lefts[b][:, kept], rights[b][kept]))
     return pairs
 
 
-def _gram_is_cheaper(left: Tensor, right: Tensor) -> bool:
-    (tokens, rows), columns = left.shape, right.shape[1]
-    return tokens * tokens * (rows + columns) <= 4 * rows * columns
+def _squared_norms(outer: Outer) -> Tensor:
+    """|left_b^T right_b|^2 = sum_{t,s} (left_t . left_s) (right_t . right_s), [B].
+
+    A token without gradient has zeros on one side, so it may stay in.
+    """
+    left, right = outer.left, outer.right
+    return torch.bmm(left, left.mT).mul_(torch.bmm(right, right.mT)).sum((1, 2))
 
 
-def _squared_norm(left: Tensor, right: Tensor) -> float:
-    """|left^T right|^2 = sum_{t,s} (left_t . left_s) (right_t . right_s)."""
-    return float((left @ left.T).mul_(right @ right.T).sum())
-
-
-def add_single_token(total: Tensor, left: Tensor, right: Tensor, traces: Tensor) -> None:
-    """Add sum_b (left_b right_b^T)^2 = (left^2)^T (right^2) for left [B, R], right [B, K]."""
-    left, right = left.square(), right.square()
+def _add_single_tokens(total: Tensor, outer: Outer, traces: Tensor) -> None:
+    """`add_outer` for at most one live token an example: sum_b (left_b right_b^T)^2 = (left^2)^T (right^2)."""
+    left, right = outer.left[outer.live].square_(), outer.right[outer.live].square_()
     total.addmm_(left.T, right)
-    traces.add_(left.sum(1) * right.sum(1))
+    traces[outer.live.any(1)] += left.sum(1) * right.sum(1)
 
 
 def add_rows(total: Tensor, rows: Rows, traces: Tensor, outer: Outer | None = None) -> None:

@@ -112,7 +112,7 @@ def accumulate(
             choice = agree(choice) if agree is not None else choice
         if first is None or choice is None:
             return sums, choice or Choice("none", 0), ()
-        capture.fallback.update(disagreeing(model, wanted, capture, first, seed))
+        capture.fallback.update(disagreeing(model, wanted, capture, first, seed=seed, scratch=sums))
         for batch in chain([first], stream):
             _add_batch(model, wanted, capture, batch, choice, seed, autocast_dtype, sums)
             if advance is not None:

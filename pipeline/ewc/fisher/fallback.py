@@ -1,6 +1,6 @@
 """One example at a time with plain autograd: for parameters without a rule, and to check those with one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ def add_one_at_a_time(
     sums: FisherSums,
     traces: Tensor,
     autocast_dtype: torch.dtype | None = None,
+    sign: int = 1,
 ) -> None:
     """Add each example's squared gradients of `parameters`, by a forward and backward of its own.
 
@@ -42,6 +43,7 @@ def add_one_at_a_time(
         sums: gets the squares.
         traces: float64 [B], gets each example's share.
         autocast_dtype: of the forward.
+        sign: -1 subtracts the squares.
     """
     leaves = list(parameters.values())
     try:
@@ -53,21 +55,38 @@ def add_one_at_a_time(
                 continue
             scored = scored_logits(model, one, logits)
             for column in columns(scored, estimator, draws, seed):
-                found = torch.autograd.grad(
-                    scored.logits, leaves, column, retain_graph=True, allow_unused=True
+                traces[b] += _add_gradients(
+                    torch.autograd.grad(scored.logits, leaves, column, retain_graph=True, allow_unused=True),
+                    [sums.squares[name] for name in parameters],
+                    sign,
                 )
-                for name, gradient in zip(parameters, found, strict=True):
-                    if gradient is not None:
-                        square = gradient.to(sums.squares[name].dtype).square()
-                        sums.squares[name].add_(square)
-                        traces[b] += square.sum()
     finally:
         for parameter in leaves:
             parameter.requires_grad_(False)
 
 
+def _add_gradients(gradients: Sequence[Tensor | None], totals: Sequence[Tensor], sign: int) -> float:
+    """Add sign times the squares, and give what that adds to the trace.
+
+    A function of its own, because the gradients are as large as the model and must be gone at its end.
+    """
+    trace = 0.0
+    for gradient, total in zip(gradients, totals, strict=True):
+        if gradient is not None:
+            gradient = gradient.to(total.dtype)
+            total.addcmul_(gradient, gradient, value=sign)
+            trace += sign * float(torch.linalg.vector_norm(gradient)) ** 2
+    return trace
+
+
 def disagreeing(
-    model: nn.Module, parameters: Mapping[str, nn.Parameter], capture: Capture, batch: Batch, seed: int
+    model: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    capture: Capture,
+    batch: Batch,
+    *,
+    seed: int,
+    scratch: FisherSums,
 ) -> set[str]:
     """Parameters whose rule does not give what plain autograd gives on the first examples of a batch.
 
@@ -80,27 +99,28 @@ def disagreeing(
         capture: of this model.
         batch: the first few of its examples are used, with one random column each.
         seed: of that column.
+        scratch: zeros, and zeros again afterwards; lent, because sums are as large as the model.
     """
     count = min(batch_size(batch), _CHECKED_EXAMPLES)
     few = {name: tensor[:count] for name, tensor in batch.items()}
-    batched = FisherSums.zeros(parameters)
     logits = forward_hooked(model, capture, few)
-    for column in columns(scored_logits(model, few, logits), "lowrank", 1, seed):
-        traces = torch.zeros(count, dtype=torch.float64, device=logits.device)
-        capture.backward(logits, column.reshape(logits.shape), last=True, sums=batched, traces=traces)
-    checked = {name: p for name, p in parameters.items() if name not in capture.fallback}
-    looped = FisherSums.zeros(checked)
     traces = torch.zeros(count, dtype=torch.float64, device=logits.device)
+    for column in columns(scored_logits(model, few, logits), "lowrank", 1, seed):
+        capture.backward(logits, column.reshape(logits.shape), last=True, sums=scratch, traces=traces)
+    expected = {name: float(scratch.squares[name].sum()) for name in parameters}
+    checked = {name: p for name, p in parameters.items() if name not in capture.fallback}
     capture.begin(0)
     add_one_at_a_time(
-        model, checked, few, estimator="lowrank", draws=1, seed=seed, sums=looped, traces=traces
+        model, checked, few, estimator="lowrank", draws=1, seed=seed, sums=scratch, traces=traces, sign=-1
     )
-    floor = _NOISE_FLOOR * float(traces.sum())
+    floor = _NOISE_FLOOR * sum(expected.values())
     wrong = set()
-    for name, expected in looped.squares.items():
-        difference = float((expected - batched.squares[name]).abs().sum())
-        if not difference <= _tolerance(parameters[name]) * float(expected.sum()) + floor:
+    for name in checked:
+        left = float(scratch.squares[name].abs_().sum())
+        if not left <= _tolerance(parameters[name]) * expected[name] + floor:
             wrong.add(name)
+    for total in scratch.squares.values():
+        total.zero_()
     return wrong
 
 
