@@ -294,6 +294,8 @@ class MetricsCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.progress(1, self.note)
+        if state.global_step == state.max_steps:
+            control.should_log = True  # however few steps there were
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
