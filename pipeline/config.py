@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.errors import BadConfig
+from pipeline.errors import AccessDenied, BadConfig
 
 ENVIRONMENT_PREFIX = "RETRAIN_"
 ENVIRONMENT_KEYS_ELSEWHERE = frozenset({"RETRAIN_WORKSPACE", "RETRAIN_DEBUG"})
@@ -259,6 +259,8 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadConfig(f"{file}: no such file. Run: retrain init") from None
+    except PermissionError:
+        raise AccessDenied(f"{file}: may not be read. Check the owner and permissions of {file.parent}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{file}: cannot be read as UTF-8 text: {error}") from None
     values = _parse_yaml(text, where=str(file))
