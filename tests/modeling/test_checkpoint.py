@@ -1,0 +1,160 @@
+"""Checkpoints are loaded strictly: only safetensors, no code, every weight where it belongs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.errors import ArtifactCorrupt, NoInput
+from pipeline.labels import LabelSet
+from pipeline.modeling.checkpoint import (
+    Classifier,
+    base_location,
+    load_classifier,
+    new_classifier,
+    save_classifier,
+)
+from tests.modeling.conftest import LABELS
+
+Make = Callable[..., Classifier]
+
+
+@pytest.fixture
+def folder(make: Make, tmp_path: Path) -> Path:
+    """A saved checkpoint."""
+    save_classifier(make(), tmp_path)
+    return tmp_path
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_what_is_saved_is_loaded_bit_for_bit(make: Make, folder: Path) -> None:
+    loaded, original = load_classifier(folder), make()
+    assert loaded.labels == LABELS
+    assert not loaded.model.training
+    for name, tensor in original.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], tensor), name
+
+
+def test_saving_twice_gives_the_same_bytes(
+    make: Make, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    save_classifier(make(), other)
+    assert {f.name: f.read_bytes() for f in folder.iterdir()} == {
+        f.name: f.read_bytes() for f in other.iterdir()
+    }
+
+
+def test_the_seed_decides_the_new_head(plain_base: Path) -> None:
+    one, again, other = (new_classifier(str(plain_base), LABELS, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(one.model.classifier.weight, again.model.classifier.weight)
+    assert not torch.equal(one.model.classifier.weight, other.model.classifier.weight)
+
+
+def test_a_folder_without_a_checkpoint_is_no_input(tmp_path: Path) -> None:
+    with pytest.raises(NoInput, match=r"expected a checkpoint folder, found no config\.json"):
+        load_classifier(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_code_that_comes_with_a_checkpoint_is_never_run(folder: Path, name: str) -> None:
+    edit(folder / name, auto_map={"AutoConfig": "evil.Config"})
+    with pytest.raises(ArtifactCorrupt, match="asks to run code that comes with the checkpoint"):
+        load_classifier(folder)
+
+
+def test_pickled_weights_are_not_read(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    torch.save({"x": torch.zeros(1)}, folder / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(NoInput, match="no loadable model"):
+        load_classifier(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 200, -1])
+def test_a_cut_weights_file_is_corrupt(folder: Path, keep: int) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:keep])
+    with pytest.raises(ArtifactCorrupt, match=r"model\.safetensors"):
+        load_classifier(folder)
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_missing_weight_is_corrupt_and_not_made_up(folder: Path) -> None:
+    rewritten(folder, lambda tensors: tensors.__delitem__("classifier.weight"))
+    with pytest.raises(ArtifactCorrupt, match=r"missing keys: classifier\.weight"):
+        load_classifier(folder)
+
+
+def test_a_surplus_weight_is_corrupt(folder: Path) -> None:
+    rewritten(folder, lambda tensors: tensors.update({"adapter.weight": torch.zeros(2)}))
+    with pytest.raises(ArtifactCorrupt, match=r"unexpected keys: adapter\.weight"):
+        load_classifier(folder)
+
+
+def test_a_weight_of_another_shape_is_corrupt(folder: Path) -> None:
+    rewritten(folder, lambda tensors: tensors.update({"classifier.weight": torch.zeros(6, 31)}))
+    with pytest.raises(ArtifactCorrupt):
+        load_classifier(folder)
+
+
+@pytest.mark.parametrize("label2id", [{"a": 0, "b": 0}, {"a": 1, "b": 2}])
+def test_labels_that_do_not_fit_the_head_are_corrupt(folder: Path, label2id: dict[str, int]) -> None:
+    edit(folder / "config.json", label2id=label2id)
+    with pytest.raises(ArtifactCorrupt):
+        load_classifier(folder)
+
+
+def test_a_configuration_that_is_no_json_is_corrupt(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ArtifactCorrupt, match=r"config\.json: not readable as JSON"):
+        load_classifier(folder)
+
+
+def test_labels_with_odd_names_survive(plain_base: Path, tmp_path: Path) -> None:
+    labels = LabelSet(("reverted_card_payment?", "Ärger & Öl", "a b"))
+    save_classifier(new_classifier(str(plain_base), labels, seed=0), tmp_path)
+    assert load_classifier(tmp_path).labels == labels
+
+
+def test_a_base_may_be_a_folder_relative_to_the_workspace(plain_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain_base, tmp_path / "models" / "base")
+    assert base_location("models/base", tmp_path) == str((tmp_path / "models/base").resolve())
+    assert base_location(str(plain_base), tmp_path) == str(plain_base.resolve())
+
+
+def test_a_base_that_is_no_folder_is_taken_as_a_hub_name(tmp_path: Path) -> None:
+    assert (
+        base_location("sentence-transformers/all-MiniLM-L6-v2", tmp_path)
+        == "sentence-transformers/all-MiniLM-L6-v2"
+    )
+
+
+def test_a_base_may_lie_in_a_python_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "small_model_package"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "model" / "config.json").write_text("{}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert base_location("package:small_model_package/model", tmp_path) == str(package / "model")
+    with pytest.raises(NoInput, match=r"holds no config\.json"):
+        base_location("package:small_model_package/absent", tmp_path)
+
+
+@pytest.mark.parametrize("base", ["package:absent_package/model", "package:../x/model", "package:/model"])
+def test_a_package_that_is_not_installed_is_no_input(base: str, tmp_path: Path) -> None:
+    with pytest.raises(NoInput, match="is not installed"):
+        base_location(base, tmp_path)

@@ -1,0 +1,78 @@
+"""Rows for new labels are imprinted and fitted; nothing else moves."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pipeline.modeling.batches import Examples
+from pipeline.modeling.checkpoint import Classifier
+from pipeline.modeling.head import head_linear
+from pipeline.modeling.new_labels import with_new_labels
+from pipeline.modeling.prediction import logits
+from tests import toy
+from tests.modeling.conftest import LABELS
+
+Make = Callable[..., Classifier]
+GROWN = LABELS.extended(["roaming"])
+NONE = Examples((), (), ())
+STREAM = toy.toy_stream()
+
+
+def examples(classifier: Classifier, rows: list[toy.Row]) -> Examples:
+    from pipeline.modeling.batches import encode
+
+    return Examples(
+        tuple(row["id"] for row in rows),
+        tuple(encode(classifier.tokenizer, [row["text"] for row in rows], 16)),
+        tuple(GROWN.ids[row["label"]] for row in rows),
+    )
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_old_rows_and_the_encoder_stay_bit_for_bit(make: Make, probe: bool) -> None:
+    classifier = make()
+    before = {name: tensor.clone() for name, tensor in classifier.model.state_dict().items()}
+    new, old = examples(classifier, STREAM.feedback["2026-02"]), examples(classifier, STREAM.launch)
+    grown = with_new_labels(classifier, GROWN, new, old, probe=probe, log_prior=None, new_share=0.5)
+    head, _ = head_linear(grown.model)
+    for name, tensor in grown.model.state_dict().items():
+        assert torch.equal(tensor[:6] if name.startswith(f"{head}.") else tensor, before[name]), name
+
+
+def test_without_new_labels_nothing_happens(make: Make) -> None:
+    classifier = make()
+    new = examples(classifier, STREAM.launch)
+    assert with_new_labels(classifier, LABELS, new, NONE, probe=True, log_prior=None) is classifier
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_the_probe_finds_the_new_label_better_than_the_imprint_alone(make: Make, replayed: bool) -> None:
+    losses = []
+    for probe in (False, True):
+        classifier = make()
+        new = examples(classifier, STREAM.feedback["2026-02"])
+        old = examples(classifier, STREAM.launch) if replayed else NONE
+        grown = with_new_labels(classifier, GROWN, new, old, probe=probe, log_prior=None, new_share=0.5)
+        said = logits(grown, new.encoded)
+        losses.append(torch.nn.functional.cross_entropy(said, torch.tensor(new.label_ids)).item())
+    assert losses[1] < losses[0]
+
+
+def test_the_probe_is_the_same_every_time(make: Make) -> None:
+    rows = []
+    for _ in range(2):
+        classifier = make()
+        new = examples(classifier, STREAM.feedback["2026-02"])
+        grown = with_new_labels(classifier, GROWN, new, NONE, probe=True, log_prior=None)
+        rows.append(head_linear(grown.model)[1].weight.detach().clone())
+    assert torch.equal(*rows)
+
+
+def test_a_new_label_whose_rows_were_all_held_out_still_gets_a_row(make: Make) -> None:
+    classifier = make()
+    new = examples(classifier, [row for row in STREAM.feedback["2026-02"] if row["label"] != "roaming"])
+    grown = with_new_labels(classifier, GROWN, new, NONE, probe=False, log_prior=None)
+    weight = head_linear(grown.model)[1].weight
+    assert weight.shape[0] == 7
+    assert bool(weight[6].isfinite().all())
