@@ -11,6 +11,7 @@ import pytest
 
 from cli.exit_codes import BUG, DONE, EXIT_CODES, GATE_REFUSED, INTERRUPTED_BASE
 from pipeline.config import Arm
+from pipeline.stages.schedule import Job, cron, systemd
 from tests import toy
 from tests.conftest import Done
 
@@ -84,6 +85,16 @@ def test_the_exit_codes_are_all_listed() -> None:
 def test_the_arms_are_all_listed() -> None:
     listed = table("What is done about forgetting: the arms")
     assert {name.strip("`") for name in listed} == set(get_args(Arm))
+
+
+def test_the_schedules_are_what_the_program_prints() -> None:
+    job = Job(Path("/srv/assistant/.venv/bin/retrain"), Path("/srv/assistant"))
+    crontab, units = blocks(README, "crontab"), blocks(README, "ini")
+    assert [block.text.rstrip("\n") for block in crontab] == [cron(job)]
+    printed = systemd(job).splitlines()
+    assert units
+    for line in units[0].text.splitlines():
+        assert line in printed
 
 
 def test_the_demo_block_is_what_the_demo_prints() -> None:
