@@ -18,7 +18,8 @@ TEXTS = ["invoice", "please help with invoice charge", "why is there a parcel", 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert"])
 def test_a_padded_batch_gives_what_single_texts_give(make: Make, architecture: str) -> None:
     classifier = make(architecture)
-    encoded = list(tokenised(classifier, toy.toy_stream().launch[:30:3]).encoded) + [
+    encoded = [
+        *tokenised(classifier, toy.toy_stream().launch[:30:3]).encoded,
         [2, 3],
         [2, 7, 3] * 5,
     ]
