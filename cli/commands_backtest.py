@@ -70,13 +70,14 @@ def backtest(
     from cli.progress_bars import progress_on_stderr
     from pipeline.stages.backtest import as_record, known_launch_data
     from pipeline.stages.backtest import backtest as run_backtest
+    from pipeline.store import atomic
     from pipeline.store.lock import workspace_lock
     from pipeline.store.run_directory import Workspace
 
     talk()
     space = Workspace(root)
     folder = output if output is not None else root / "backtest"
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder)
     with workspace_lock(folder):
         start, replayed = first.previous, []
         if launch_month is not None:
