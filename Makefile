@@ -12,7 +12,7 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Launch and retrain three months on a synthetic help desk, plain beside EWC (minutes).
-	@HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(RUN)retrain demo demo-workspace
+	@$(QUIET_TORCH) $(RUN)retrain demo demo-workspace
 
 test: $(VENV)/.dev ## Run all tests but the slow ones.
 	$(QUIET_TORCH) $(RUN)pytest -m "not slow"
