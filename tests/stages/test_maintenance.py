@@ -1,0 +1,126 @@
+"""Removing attempts never takes what the registry or a later month needs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import CannotWrite, UsageError
+from pipeline.stages.maintenance import removable, remove, verify
+from pipeline.store import atomic
+from pipeline.store.run_directory import Workspace
+from tests.conftest import call
+from tests.store.samples import killed_at
+
+
+def reasons(workspace: Path, keep: int = 1) -> dict[str, str | None]:
+    return {kept.attempt: kept.reason for kept in removable(Workspace(workspace), keep)}
+
+
+@pytest.fixture
+def superseded(refused: Path) -> Path:
+    """2026-02 was refused, then done again in a second attempt that was promoted; 2026-03 was promoted."""
+    assert call("run", "--month", "2026-02", "--force", "-w", refused).code == 0
+    assert call("run", "--month", "2026-03", "-w", refused).code == 0
+    return refused
+
+
+def test_an_attempt_that_was_done_again_can_go(superseded: Path) -> None:
+    assert reasons(superseded) == {
+        "2026-01/001": "was champion",
+        "2026-02/001": None,
+        "2026-02/002": "was champion",
+        "2026-03/001": "of the newest 1 month(s)",
+    }
+
+
+def test_what_is_removed_is_gone_and_the_rest_is_sound(superseded: Path) -> None:
+    space = Workspace(superseded)
+    attempts = removable(space, 1)
+    size = next(kept.size for kept in attempts if kept.attempt == "2026-02/001")
+    assert remove(space, attempts) == size > 100_000
+    assert [run.attempt for month in space.months() for run in space.attempts(month)] == [
+        "2026-01/001",
+        "2026-02/002",
+        "2026-03/001",
+    ]
+    assert verify(space, None).problems == ()
+    assert call("rollback", "-w", superseded).code == 0
+    assert call("run", "--month", "2026-03", "--force", "-w", superseded).code == 0
+
+
+def test_a_champion_that_was_rolled_back_from_stays(promoted: Path) -> None:
+    assert call("rollback", "-w", promoted).code == 0
+    assert reasons(promoted)["2026-02/001"] is not None
+    assert reasons(promoted)["2026-01/001"] == "was champion"
+
+
+def test_a_refused_month_since_the_champion_says_that_it_was_run(refused: Path) -> None:
+    assert call("run", "--month", "2026-03", "-o", "gate.min_gain=101", "-w", refused).code == 3
+    assert reasons(refused) == {
+        "2026-01/001": "was champion",
+        "2026-02/001": "says that the month was run",
+        "2026-03/001": "of the newest 1 month(s)",
+    }
+
+
+def test_what_a_kept_attempt_descends_from_stays(promoted: Path) -> None:
+    """Even where the registry no longer knows of it."""
+    shutil.move(promoted / "registry.json", promoted / "kept")
+    assert reasons(promoted) == {
+        "2026-01/001": "says that the month was run",
+        "2026-02/001": "of the newest 1 month(s)",
+    }
+    shutil.move(promoted / "kept", promoted / "registry.json")
+
+
+def test_a_golden_set_that_was_set_aside_stays(refused: Path) -> None:
+    (refused / "golden" / "2026-02.jsonl").unlink()
+    more = ("-o", "ingest.golden_fraction=0.3", "-o", "gate.min_rows=5")
+    assert call("run", "--month", "2026-02", "-w", refused, *more).code == 0
+    assert call("run", "--month", "2026-02", "--from", "eval", "-w", refused, *more).code == 0
+    found = reasons(refused)
+    kept = [attempt for attempt in found if found[attempt] is not None and attempt.startswith("2026-02")]
+    aside = [a for a in kept if (refused / "runs" / a / "ingest" / "golden.jsonl").exists()]
+    assert aside
+
+
+def test_more_months_may_be_kept(superseded: Path) -> None:
+    assert None not in reasons(superseded, keep=2).values()
+    with pytest.raises(UsageError, match="1 or more"):
+        removable(Workspace(superseded), 0)
+
+
+def test_a_removal_that_is_killed_leaves_whole_attempts(
+    superseded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    for number in (0, 1, 2, 7, 15):
+        copy = Workspace(Path(shutil.copytree(superseded, tmp_path / f"killed-{number}", symlinks=True)))
+        assert killed_at(number, lambda space=copy: remove(space, removable(space, 1)))  # type: ignore[misc]
+        assert verify(copy, None).problems == ()
+        copy.sweep()
+        found = [run.attempt for month in copy.months() for run in copy.attempts(month)]
+        assert ("2026-02/001" in found) == (number == 0)
+        assert not [path for path in copy.runs.rglob("*") if atomic.is_temporary(path.name)]
+
+
+def test_a_disk_that_refuses_is_told(superseded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(step: str, path: Path) -> None:
+        if step == "rename":
+            raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(atomic, "fault_point", refuse)
+    with pytest.raises(CannotWrite, match="2026-02"):
+        remove(Workspace(superseded), removable(Workspace(superseded), 1))
+
+
+def test_one_attempt_can_be_verified_alone(promoted: Path) -> None:
+    file = promoted / "runs" / "2026-01" / "001" / "ingest" / "labels.json"
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes() + b" ")
+    space = Workspace(promoted)
+    assert verify(space, "2026-02").problems == ()
+    found = verify(space, "2026-01")
+    assert len(found.problems) == 1
+    assert "labels.json: damaged" in found.problems[0]
