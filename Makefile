@@ -6,7 +6,7 @@ QUIET_TORCH = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all check format bench bench-fisher docs clean
+.PHONY: help demo test test-all test-faults check format bench bench-fisher docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,12 @@ test: $(VENV)/.dev ## Run all tests but the slow ones.
 
 test-all: $(VENV)/.dev ## Run all tests.
 	$(QUIET_TORCH) $(RUN)pytest
+
+test-faults: $(VENV)/.dev ## Run the fault injection in full: every kill, refusal, bit and race (an hour or more).
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -y --no-install-recommends libfaketime; } || \
+		echo "make: libfaketime is not installed (apt-get install libfaketime): the tests that fake a process's clock are skipped" >&2
+	$(QUIET_TORCH) $(RUN)pytest -rs --durations=0 tests/faults tests/modeling/test_resume.py tests/store
 
 check: $(VENV)/.dev ## Lint, formatting and types: what pre-commit runs.
 	$(RUN)ruff check .

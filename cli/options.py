@@ -50,15 +50,18 @@ def workspace_root(workspace: Path | None, config_file: Path | None) -> Path:
 def config_of(
     root: Path, config_file: Path | None, overrides: list[str] | None, seed: int | None = None
 ) -> "Config":
-    """The configuration by its precedence: options, environment, file, defaults.
+    """The configuration by its precedence: options, environment, file, defaults; its umask is set.
 
     Raises:
         BadConfig: when there is no retrain.yaml, or anything in it is wrong.
     """
     from pipeline.config import load_config
+    from pipeline.store.atomic import set_file_mask
 
     extra = list(overrides or ()) + ([f"seed={seed}"] if seed is not None else [])
-    return load_config(config_file or root / "retrain.yaml", overrides=extra, environment=os.environ)
+    config = load_config(config_file or root / "retrain.yaml", overrides=extra, environment=os.environ)
+    set_file_mask(int(config.files.umask, 8))
+    return config
 
 
 @contextmanager

@@ -161,6 +161,11 @@ class NotifySection(Section):
     """Name of the environment variable that holds the address of a webhook; the address itself stays out of files."""
 
 
+class FilesSection(Section):
+    umask: Annotated[str, Field(pattern=r"^0?0[0-7][0-7]$")] = "077"
+    """Permission bits that new files never get, octal; "027" lets the group read. The owner keeps all."""
+
+
 class Config(Section):
     version: Literal[1] = 1
     arm: Arm = "default"
@@ -177,6 +182,7 @@ class Config(Section):
     launch: LaunchSection = LaunchSection()
     gate: GateSection = GateSection()
     notify: NotifySection = NotifySection()
+    files: FilesSection = FilesSection()
 
     @model_validator(mode="after")
     def _steps_divide(self) -> "Config":

@@ -147,3 +147,20 @@ def test_doctor_tells_a_disk_that_refuses_to_write(promoted: Path, monkeypatch: 
     found = {finding.name: finding for finding in examine(Workspace(promoted), now=datetime.now(UTC))}
     assert not found["write test"].sound
     assert "the disk is full" in found["write test"].text
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("077", 0o600), ("027", 0o640)])
+def test_new_files_get_the_configured_permissions(
+    launched: Path, umask: str, mode: int, request: pytest.FixtureRequest
+) -> None:
+    from pipeline.store.atomic import set_file_mask
+
+    request.addfinalizer(lambda: set_file_mask(0o077))
+    done = call("ingest", "--month", "2026-02", "-w", launched, "-o", f"files.umask='{umask}'")
+    assert done.code == 0, done.err
+    made = [path for path in (launched / "runs" / "2026-02").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o077 for path in made} == {mode & 0o077}
+
+
+def test_a_umask_never_shuts_the_owner_out(launched: Path) -> None:
+    assert call("ingest", "--month", "2026-02", "-w", launched, "-o", "files.umask='777'").code == 78
