@@ -35,12 +35,12 @@ TextOption = Annotated[
 ]
 FileOption = Annotated[
     Path | None,
-    typer.Option("--output", metavar="FILE", help="[default: report.html in the attempt's folder]"),
+    typer.Option("--output", metavar="FILE", help="(default: report.html in the attempt's folder)"),
 ]
 
 LambdasOption = Annotated[
     str | None,
-    typer.Option("--lambdas", metavar="A,B,...", help="Candidates [default: a grid over decades]."),
+    typer.Option("--lambdas", metavar="A,B,...", help="Candidates (default: a grid over decades)."),
 ]
 KeepOption = Annotated[
     float,

@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
-from pipeline.stages import finetune as stage
 from pipeline.stages.fisher import FisherSettings, ensure_fisher
-from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
-from pipeline.stages.lineage import ancestors
+from pipeline.stages.preparation import Prepared, Validation, prepare
 from pipeline.stages.stage import RunContext
-from pipeline.stages.tables import examples, labels_of, rows_of, validation_rows
 from pipeline.store.fisher_file import read_fisher
 
 if TYPE_CHECKING:
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
     from pipeline.ewc.fisher import FisherEstimate
     from pipeline.modeling.batches import Examples
     from pipeline.modeling.checkpoint import Classifier
-    from pipeline.modeling.training import Distillation
 
 DIRECTIONAL_STEP = 0.01
 """Of a change: small enough for a straight line, large enough for fp32."""
@@ -40,47 +36,50 @@ class Trial:
     """What every training of the month starts from.
 
     Attributes:
-        classifier: its weights are overwritten by each training.
-        anchor: theta*, all parameters, the new labels' rows among them.
+        ready: its classifier's weights are overwritten by each training.
         fisher: raw F of the old months, aligned to the grown head.
         weights: W of the penalty.
         months: sum of the months' weights in F.
     """
 
-    context: RunContext
-    classifier: "Classifier"
-    train: "Examples"
-    memory: "Examples"
-    prior_rows: "Examples"
-    new_rows: "Examples"
-    log_prior: "Tensor | None"
-    distillation: "Distillation | None"
-    anchor: "dict[str, Tensor]"
+    ready: Prepared
     fisher: "dict[str, Tensor]"
     weights: "dict[str, Tensor]"
     months: float
 
+    @property
+    def context(self) -> RunContext:
+        return self.ready.context
+
+    @property
+    def classifier(self) -> "Classifier":
+        return self.ready.classifier
+
+    @property
+    def train(self) -> "Examples":
+        return self.ready.train
+
+    @property
+    def anchor(self) -> "dict[str, Tensor]":
+        """theta*, all parameters, the new labels' rows among them."""
+        return self.ready.anchor
+
+    @property
+    def prior_rows(self) -> "Examples":
+        return self.ready.validation.prior
+
+    @property
+    def new_rows(self) -> "Examples":
+        return self.ready.validation.new
+
     def weights_at(self, lambda_: float) -> "dict[str, Tensor]":
         """Train from the anchor at a lambda, as the monthly job would; the trained parameters, copied."""
-        from pipeline.modeling.device import autocast_dtype
-        from pipeline.modeling.training import Consolidation, Replay, finetune
+        from pipeline.modeling.batches import Examples
 
+        nothing = Examples((), (), ())  # a trial is measured when it is over, not after each epoch
         self.put(self.anchor)
-        config, recipe = self.context.config, self.context.recipe
-        settings = config.train.model_copy(update={"layers": recipe.layers})
-        anchor = {name: self.anchor[name] for name in self.weights}
-        finetune(
-            self.classifier,
-            self.train,
-            stage._Validation(new=_none(), prior=_none()),
-            settings=settings,
-            consolidation=Consolidation(anchor, self.weights, lambda_) if lambda_ > 0.0 else None,
-            seed=config.seed,
-            autocast=autocast_dtype(settings.precision, self.classifier.model.device),
-            replay=Replay(self.memory, recipe.replayed_per_step) if len(self.memory) else None,
-            log_prior=self.log_prior,
-            distillation=self.distillation,
-            progress=self.context.progress,
+        self.ready.fit(
+            self.ready.consolidation(lambda_) if lambda_ > 0.0 else None, watched=Validation(nothing, nothing)
         )
         named = dict(self.classifier.model.named_parameters())
         return {name: named[name].detach().clone() for name in self.fisher}
@@ -118,8 +117,8 @@ class Trial:
 
         self.put(weights)
         adjusted = logits(self.classifier, self.train.encoded)
-        if self.log_prior is not None:
-            adjusted = adjusted + self.log_prior.cpu()
+        if self.ready.log_prior is not None:
+            adjusted = adjusted + self.ready.log_prior.cpu()
         return float(F.cross_entropy(adjusted, _ids(self.train)))
 
     def new_fisher(self, estimator: str, samples: int) -> "FisherEstimate":
@@ -154,52 +153,23 @@ def prepare_trial(context: RunContext) -> Trial:
     Raises:
         UsageError: at a launch.
     """
-    from pipeline.ewc.growth import aligned_rows
-    from pipeline.modeling.checkpoint import load_classifier
-    from pipeline.modeling.device import choose_device
-
-    config, recipe, base = context.config, context.recipe, context.base
+    base = context.base
     if base is None:
         raise UsageError(f"{context.month}: is the launch; there is nothing before it to protect")
-    labels = labels_of(context.attempt)
     file = ensure_fisher(
-        context.workspace, base, FisherSettings.of(config), device=context.device, progress=context.progress
+        context.workspace,
+        base,
+        FisherSettings.of(context.config),
+        device=context.device,
+        progress=context.progress,
     )
-    classifier = load_classifier(context.workspace.resolve(base.path))
-    classifier.model.to(choose_device(context.device))
-
-    def tokenised(rows: list[Any]) -> "Examples":
-        return examples(classifier.tokenizer, rows, labels, config.model.max_length)
-
-    train = tokenised(rows_of(context.output("ingest") / TRAIN_FILE))
-    memory = tokenised(stage._memory(context))
-    prior_rows = tokenised(validation_rows(context.workspace, ancestors(context.workspace, base)))
-    new_rows = tokenised(rows_of(context.output("ingest") / VALIDATION_FILE))
-    taught = stage._distillation(context, classifier, train, memory) if recipe.distills else None
-    log_prior = stage._log_prior(context, train, memory, len(labels)) if recipe.balanced else None
-    classifier = stage._with_new_labels(context, classifier, labels, train, memory, log_prior)
-    anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
-    diagonal, metadata = read_fisher(file)
-    shapes = {name: tuple(tensor.shape) for name, tensor in anchor.items() if name in diagonal}
-    aligned = aligned_rows(diagonal, shapes, where=str(file))
-    fisher = {name: tensor.to(anchor[name].device) for name, tensor in aligned.items()}
-    consolidation = stage._consolidation(context, classifier, anchor, fisher)
+    ready = prepare(context, file)
+    consolidation = ready.consolidation(1.0)
+    assert ready.fisher is not None
     assert consolidation is not None
-    count = len(metadata.months) or 1
-    return Trial(
-        context=context,
-        classifier=classifier,
-        train=train,
-        memory=memory,
-        prior_rows=prior_rows,
-        new_rows=new_rows,
-        log_prior=log_prior,
-        distillation=taught,
-        anchor=anchor,
-        fisher=fisher,
-        weights=consolidation.weights,
-        months=sum(metadata.gamma**age for age in range(count)),
-    )
+    metadata = read_fisher(file)[1]
+    months = sum(metadata.gamma**age for age in range(len(metadata.months) or 1))
+    return Trial(ready, ready.fisher, consolidation.weights, months)
 
 
 def penalised(context: RunContext) -> RunContext:
@@ -216,13 +186,6 @@ def _ids(rows: "Examples") -> "Tensor":
     import torch
 
     return torch.tensor(rows.label_ids, dtype=torch.int64)
-
-
-def _none() -> "Examples":
-    """No rows: a trial is measured when it is over, not after each epoch."""
-    from pipeline.modeling.batches import Examples
-
-    return Examples((), (), ())
 
 
 def evenly(rows: "Examples", count: int) -> "Examples":

@@ -1,0 +1,230 @@
+"""What a month's training starts from: rows tokenised, head grown, anchor kept, Fisher aligned; done once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.config import TrainSection
+from pipeline.feedback import Row
+from pipeline.labels import LabelSet
+from pipeline.replay import replay_memory
+from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
+from pipeline.stages.lineage import ancestors
+from pipeline.stages.stage import RunContext
+from pipeline.stages.tables import examples, labels_of, rows_of, training_rows, validation_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.modeling.batches import Examples
+    from pipeline.modeling.checkpoint import Classifier
+    from pipeline.modeling.resume import Resumption
+    from pipeline.modeling.training import Consolidation, Distillation, TrainingResult
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation rows to watch: this month's, and those of the months before."""
+
+    new: "Examples"
+    prior: "Examples"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A month that is ready to be trained.
+
+    Attributes:
+        classifier: at the weights that training starts from.
+        anchor: theta*, all parameters, the new labels' rows among them.
+        fisher: raw F of the months before, aligned to the grown head; None without a penalty.
+    """
+
+    context: RunContext
+    classifier: "Classifier"
+    settings: TrainSection
+    train: "Examples"
+    memory_rows: list[Row]
+    memory: "Examples"
+    validation: Validation
+    log_prior: "Tensor | None"
+    distillation: "Distillation | None"
+    anchor: "dict[str, Tensor]"
+    fisher: "dict[str, Tensor] | None"
+
+    def consolidation(self, lambda_: float) -> "Consolidation | None":
+        """The recipe's penalty at a lambda; None without a Fisher."""
+        from pipeline.ewc.penalty import importance
+        from pipeline.modeling.head import head_parameters, trained_parameters
+        from pipeline.modeling.training import Consolidation
+
+        if self.fisher is None:
+            return None
+        recipe = self.context.recipe
+        names = trained_parameters(self.classifier.model, recipe.layers)
+        weights = importance(self.fisher, names, self.context.config.ewc.scale)
+        if not recipe.protects_head:
+            head = head_parameters(self.classifier.model)
+            weights = {name: weight for name, weight in weights.items() if name not in head}
+        anchor = {name: self.anchor[name] for name in weights}
+        return Consolidation(anchor=anchor, weights=weights, lambda_=lambda_)
+
+    def fit(
+        self,
+        consolidation: "Consolidation | None",
+        *,
+        watched: Validation,
+        resumption: "Resumption | None" = None,
+    ) -> "TrainingResult":
+        """Train the classifier, from the weights that it now has, as the recipe says."""
+        from pipeline.modeling.device import autocast_dtype
+        from pipeline.modeling.training import Replay, finetune
+
+        return finetune(
+            self.classifier,
+            self.train,
+            watched,
+            settings=self.settings,
+            consolidation=consolidation,
+            seed=self.context.config.seed,
+            autocast=autocast_dtype(self.settings.precision, self.classifier.model.device),
+            replay=Replay(self.memory, self.context.recipe.replayed_per_step) if len(self.memory) else None,
+            log_prior=self.log_prior,
+            distillation=self.distillation,
+            progress=self.context.progress,
+            resumption=resumption,
+        )
+
+
+def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
+    """Load the base (or the pretrained model), tokenise, grow the head and align the Fisher.
+
+    Args:
+        fisher_file: of the base; None for a training without penalty.
+    """
+    from pipeline.modeling.checkpoint import base_location, load_classifier, new_classifier
+    from pipeline.modeling.device import choose_device
+
+    config, recipe = context.config, context.recipe
+    labels = labels_of(context.attempt)
+    settings: TrainSection = config.launch
+    if context.base is None or recipe.from_scratch:
+        location = base_location(config.model.base, context.workspace.root)
+        classifier = new_classifier(location, labels, seed=config.seed)
+    else:
+        classifier = load_classifier(context.workspace.root / context.base.path)
+        settings = config.train.model_copy(update={"layers": recipe.layers})
+    classifier.model.to(choose_device(context.device))
+
+    def tokenised(rows: list[Row]) -> "Examples":
+        return examples(classifier.tokenizer, rows, labels, config.model.max_length)
+
+    train = tokenised(_training_rows(context))
+    memory_rows = _memory(context)
+    memory = tokenised(memory_rows)
+    validation = Validation(
+        new=tokenised(rows_of(context.output("ingest") / VALIDATION_FILE)),
+        prior=tokenised(validation_rows(context.workspace, ancestors(context.workspace, context.base))),
+    )
+    log_prior, taught = None, None
+    if context.base is not None and not recipe.from_scratch:
+        taught = _distillation(context, classifier, train, memory) if recipe.distills else None
+        log_prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
+        classifier = _with_new_labels(context, classifier, labels, train, memory, log_prior)
+    anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
+    return Prepared(
+        context=context,
+        classifier=classifier,
+        settings=settings,
+        train=train,
+        memory_rows=memory_rows,
+        memory=memory,
+        validation=validation,
+        log_prior=log_prior,
+        distillation=taught,
+        anchor=anchor,
+        fisher=_aligned_fisher(fisher_file, anchor) if fisher_file is not None else None,
+    )
+
+
+def _training_rows(context: RunContext) -> list[Row]:
+    """The month's rows; for the joint arm those of all months, a row of an id that occurs again once."""
+    own = rows_of(context.output("ingest") / TRAIN_FILE)
+    if not context.recipe.from_scratch:
+        return own
+    line = ancestors(context.workspace, context.base)
+    tables = [training_rows(context.workspace.attempt(checkpoint.attempt)) for checkpoint in line]
+    return list({row.id: row for table in [*tables, own] for row in table}.values())
+
+
+def _memory(context: RunContext) -> list[Row]:
+    """The rows of earlier months that are learned again; none at launch."""
+    if context.base is None or not context.recipe.replayed_per_step:
+        return []
+    replay = context.config.replay
+    line = ancestors(context.workspace, context.base)
+    tables = [training_rows(context.workspace.attempt(checkpoint.attempt)) for checkpoint in line]
+    return replay_memory(
+        tables, launch_rows=replay.launch_rows, month_rows=replay.month_rows, seed=context.config.seed
+    )
+
+
+def _distillation(
+    context: RunContext, champion: "Classifier", train: "Examples", memory: "Examples"
+) -> "Distillation":
+    """The champion's answers, before its head grows, for the month's rows and then the replayed ones."""
+    import torch
+
+    from pipeline.modeling.prediction import logits
+    from pipeline.modeling.training import Distillation
+
+    distill, known = context.config.distill, len(champion.labels)
+    new = [distill.new_weight if label_id < known else 0.0 for label_id in train.label_ids]
+    weights = torch.tensor(new + [distill.replay_weight] * len(memory))
+    return Distillation(logits(champion, train.encoded + memory.encoded), weights, distill.temperature)
+
+
+def _log_prior(context: RunContext, train: "Examples", memory: "Examples", classes: int) -> "Tensor":
+    from pipeline.ewc.prior import log_prior
+
+    return log_prior(
+        train.label_ids,
+        memory.label_ids,
+        classes,
+        new_per_step=context.config.train.batch_size,
+        replayed_per_step=context.recipe.replayed_per_step,
+    )
+
+
+def _with_new_labels(
+    context: RunContext,
+    classifier: "Classifier",
+    labels: LabelSet,
+    train: "Examples",
+    memory: "Examples",
+    prior: "Tensor | None",
+) -> "Classifier":
+    from pipeline.modeling.new_labels import with_new_labels
+
+    new_per_step = context.config.train.batch_size
+    replayed = context.recipe.replayed_per_step if len(memory) else 0
+    return with_new_labels(
+        classifier,
+        labels,
+        train,
+        memory,
+        probe=context.recipe.probes,
+        log_prior=prior,
+        new_share=new_per_step / (new_per_step + replayed),
+    )
+
+
+def _aligned_fisher(file: Path, anchor: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """A Fisher on the device of the anchor, its rows aligned to the grown head."""
+    from pipeline.ewc.growth import aligned_rows
+    from pipeline.store.fisher_file import read_fisher
+
+    fisher, _ = read_fisher(file)
+    shapes = {name: tuple(tensor.shape) for name, tensor in anchor.items() if name in fisher}
+    aligned = aligned_rows(fisher, shapes, where=str(file))
+    return {name: tensor.to(anchor[name].device) for name, tensor in aligned.items()}
