@@ -1,0 +1,69 @@
+"""Where a month starts from, whatever killed runs and rollbacks left."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
+from pipeline.months import Month
+from pipeline.stages.lineage import ancestors, base_for, refused_months, require_no_gap, require_sound
+from pipeline.store.registry import read_registry
+from pipeline.store.run_directory import Workspace
+from tests.conftest import call
+
+
+def test_the_line_of_descent_starts_with_the_launch(promoted: Path) -> None:
+    workspace = Workspace(promoted)
+    champion = read_registry(workspace).champion
+    assert [ref.attempt for ref in ancestors(workspace, champion)] == ["2026-01/001", "2026-02/001"]
+    assert ancestors(workspace, None) == []
+
+
+def test_a_month_starts_from_the_newest_ancestor_before_it(promoted: Path) -> None:
+    workspace = Workspace(promoted)
+    assert base_for(workspace, Month(2026, 3)).attempt == "2026-02/001"
+    assert base_for(workspace, Month(2026, 2)).attempt == "2026-01/001"
+    with pytest.raises(NoInput, match=r"no champion from an earlier month; the first is of 2026-01"):
+        base_for(workspace, Month(2026, 1))
+
+
+def test_refused_months_are_those_since_the_base(refused: Path, promoted: Path) -> None:
+    for root, expected in ((refused, [Month(2026, 2)]), (promoted, [])):
+        workspace = Workspace(root)
+        assert refused_months(workspace, base_for(workspace, Month(2026, 3)), Month(2026, 3)) == expected
+
+
+def test_an_attempt_that_was_killed_before_its_manifest_was_written_does_not_count(refused: Path) -> None:
+    workspace = Workspace(refused)
+    shutil.copytree(refused / "runs/2026-02/001/ingest", refused / "runs/2026-02/002/ingest")
+    base = base_for(workspace, Month(2026, 3))
+    require_no_gap(workspace, base, Month(2026, 3))
+    assert refused_months(workspace, base, Month(2026, 3)) == [Month(2026, 2)]
+    shutil.rmtree(refused / "runs/2026-02/001")
+    with pytest.raises(UsageError, match="2026-02 were never run"):
+        require_no_gap(workspace, base, Month(2026, 3))
+
+
+def test_a_killed_attempt_is_gone_on_with(refused: Path) -> None:
+    done = call("run", "--month", "2026-02", "-w", refused, "--until", "fisher", "--from", "ingest")
+    assert done.code == 0
+    (refused / "runs/2026-02/002/manifest.json").unlink()
+    done = call("run", "--month", "2026-02", "-w", refused)
+    assert done.code == 0, done.err
+    manifest = json.loads((refused / "runs/2026-02/002/manifest.json").read_text())
+    assert set(manifest["stages"]) == {"ingest", "fisher", "finetune", "eval"}
+    assert "ingest: runs" not in done.err
+
+
+def test_a_checkpoint_is_sound_when_it_has_the_recorded_hash(promoted: Path) -> None:
+    workspace = Workspace(promoted)
+    for ref in ("champion", "2026-01", "runs/2026-02/001/finetune/checkpoint", str(promoted / "base")):
+        require_sound(workspace, workspace.find(ref))
+    config = promoted / "runs/2026-02/001/finetune/checkpoint/config.json"
+    config.chmod(0o644)
+    config.write_text(config.read_text() + " ")
+    for ref in ("champion", "runs/2026-02/001/finetune/checkpoint"):
+        with pytest.raises(ArtifactCorrupt, match="recorded the checkpoint's hash"):
+            require_sound(workspace, workspace.find(ref))
