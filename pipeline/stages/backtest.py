@@ -198,8 +198,11 @@ def advice(results: Sequence[ArmResult]) -> str:
 def _reading_from(source: Workspace, config: Config) -> Config:
     """The configuration with paths that lead to the source workspace from anywhere."""
     sources = tuple(s.model_copy(update={"path": str(source.root / s.path)}) for s in config.ingest.sources)
+    base = source.root / config.model.base
+    model = config.model.model_copy(update={"base": str(base)}) if base.is_dir() else config.model
     return config.model_copy(
         update={
+            "model": model,
             "ingest": config.ingest.model_copy(update={"sources": sources}),
             "golden": config.golden.model_copy(update={"path": str(source.root / config.golden.path)}),
         }
