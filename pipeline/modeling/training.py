@@ -5,31 +5,28 @@ import logging
 import math
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from pipeline.config import TrainSection
 from pipeline.errors import StoppedBySignal, TrainingDiverged
-from pipeline.ewc.distillation import distillation_loss
 from pipeline.ewc.penalty import add_penalty_gradient_
 from pipeline.modeling.batches import Examples, pad
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import head_parameters, trained_parameters
 from pipeline.modeling.interruption import DeferredSignals, is_out_of_memory, more_accumulation
-from pipeline.modeling.prediction import mean_loss
+from pipeline.modeling.metrics import Metric, MetricsCallback, ValidationSets
 from pipeline.modeling.resume import ResumeRecord, Resumption
-from pipeline.modeling.trainer_checkpoints import MetricRow, TrainerCheckpoints, bound_to
+from pipeline.modeling.row_order import EpochOrder, IndexedRows, OrderCallback
+from pipeline.modeling.task_loss import Distillation, TaskLoss
+from pipeline.modeling.trainer_checkpoints import TrainerCheckpoints, bound_to
 from pipeline.progress import Progress, silent
-from pipeline.replay import epoch_order
 
 logger = logging.getLogger("retrain")
 LOG_STEPS = 5
@@ -60,152 +57,10 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Distillation:
-    """The champion's logits for the month's rows and then the replayed ones, and how much each row counts.
-
-    Attributes:
-        teacher: [N, C_old].
-        weights: [N], 0 where the champion cannot know the answer.
-        temperature: T > 0.
-    """
-
-    teacher: Tensor
-    weights: Tensor
-    temperature: float
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One row of metrics.jsonl; losses in nats, `penalty` as added to the task loss; None: not measured then."""
-
-    step: int
-    epoch: float
-    task_loss: float | None = None
-    penalty: float | None = None
-    learning_rate: float | None = None
-    gradient_norm: float | None = None
-    weight_change: float | None = None
-    new_validation_loss: float | None = None
-    prior_validation_loss: float | None = None
-
-
-@dataclass(frozen=True)
 class TrainingResult:
     steps: int
     final_task_loss: float
     metrics: list[Metric] = field(default_factory=list)
-
-
-class ValidationSets(Protocol):
-    """The validation rows to watch after each epoch."""
-
-    @property
-    def new(self) -> Examples: ...
-
-    @property
-    def prior(self) -> Examples: ...
-
-
-class _Rows(Dataset[dict[str, Any]]):
-    def __init__(self, examples: Examples) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"ids": self.examples.encoded[index], "label": self.examples.label_ids[index], "row": index}
-
-
-class EpochOrder(Sampler[int]):
-    """The order of an epoch: a pure function of seed, epoch and row ids, whatever came before."""
-
-    def __init__(
-        self,
-        new: Sequence[str],
-        memory: Sequence[str],
-        *,
-        new_per_step: int,
-        replayed_per_step: int,
-        seed: int,
-    ) -> None:
-        self.new, self.memory, self.seed, self.epoch = new, memory, seed, 0
-        self.new_per_step, self.replayed_per_step = new_per_step, replayed_per_step if memory else 0
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in an epoch."""
-        return -(-len(self.new) // self.new_per_step)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.new) + self.steps * self.replayed_per_step
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(
-            epoch_order(
-                self.new,
-                self.memory,
-                new_per_step=self.new_per_step,
-                replayed_per_step=self.replayed_per_step,
-                seed=self.seed,
-                epoch=self.epoch,
-            )
-        )
-
-
-def mean_task_loss(
-    outputs: Any,
-    labels: Tensor,
-    num_items_in_batch: Tensor | int | None = None,
-    *,
-    label_smoothing: float = 0.0,
-    log_prior: Tensor | None = None,
-) -> Tensor:
-    """Cross-entropy summed over the micro-batch and divided by the rows of the whole optimizer step.
-
-    So one step of 32 rows and four accumulated micro-batches of 8 give the same gradient, and a shorter
-    last micro-batch weighs what its rows weigh. `log_prior` [C] is added to the logits (balanced softmax).
-    """
-    count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
-    logits = outputs["logits"].float()
-    if log_prior is not None:
-        logits = logits + log_prior.to(logits.device)
-    return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing) / count
-
-
-class TaskLoss:
-    """The loss of a micro-batch: cross-entropy, and distillation on the rows that have a teacher."""
-
-    def __init__(
-        self, *, label_smoothing: float, log_prior: Tensor | None, distillation: Distillation | None
-    ) -> None:
-        self.label_smoothing, self.log_prior, self.distillation = label_smoothing, log_prior, distillation
-        self.rows: Tensor | None = None
-
-    def __call__(
-        self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
-    ) -> Tensor:
-        loss = mean_task_loss(
-            outputs,
-            labels,
-            num_items_in_batch,
-            label_smoothing=self.label_smoothing,
-            log_prior=self.log_prior,
-        )
-        if self.distillation is None or self.rows is None:
-            return loss
-        logits, rows = outputs["logits"].float(), self.rows.cpu()
-        count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
-        soft = distillation_loss(
-            logits,
-            self.distillation.teacher[rows].to(logits.device),
-            self.distillation.weights[rows].to(logits.device),
-            self.distillation.temperature,
-        )
-        return loss + soft / count
 
 
 class ConsolidatingTrainer(Trainer):
@@ -233,19 +88,6 @@ class ConsolidatingTrainer(Trainer):
             )
 
 
-class _OrderCallback(TrainerCallback):
-    """Tells the row order its epoch: the Trainer's own way to it is lost where a resumed epoch is entered."""
-
-    def __init__(self, order: EpochOrder, begun: Callable[[], None]) -> None:
-        self.order, self.begun = order, begun
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.begun()
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.order.set_epoch(state.global_step // _steps_per_epoch(state))
-
-
 class PenaltyCallback(TrainerCallback):
     """Adds the penalty's gradient once per optimizer step: after accumulation, reduction and clipping."""
 
@@ -263,106 +105,6 @@ class PenaltyCallback(TrainerCallback):
         )
         if value is not None:
             self.value = value
-
-
-class MetricsCallback(TrainerCallback):
-    """Collects the rows of metrics.jsonl, reports progress, and stops a run that is not finite."""
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        start: dict[str, Tensor],
-        validation: ValidationSets,
-        penalty: PenaltyCallback | None,
-        progress: Any,
-    ) -> None:
-        self.classifier, self.start, self.validation = classifier, start, validation
-        self.penalty, self.progress = penalty, progress
-        self.metrics: list[Metric] = []
-        self.note = ""
-
-    def restore(self, rows: Sequence[MetricRow], step: int) -> None:
-        """Take over what was measured before a run that goes on at `step` was interrupted."""
-        known: list[dict[str, Any]] = [dict(row) for row in rows]
-        self.metrics = [Metric(**row) for row in known]
-        self.progress(step, self.note)
-
-    def rows(self, state: Any) -> list[MetricRow]:
-        """All metrics up to now as JSON values, those of an epoch that has just ended included."""
-        self._end_epoch(state)
-        return [{k: v for k, v in asdict(metric).items() if v is not None} for metric in self.metrics]
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.progress(1, self.note)
-        if state.global_step == state.max_steps:
-            control.should_log = True  # however few steps there were
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        if logs is None or "loss" not in logs:
-            return
-        metric = Metric(
-            step=state.global_step,
-            epoch=round(state.epoch, 4),
-            task_loss=logs["loss"],
-            penalty=self.penalty.value if self.penalty else 0.0,
-            learning_rate=logs.get("learning_rate"),
-            gradient_norm=logs.get("grad_norm"),
-            weight_change=self._weight_change(),
-        )
-        require_finite(metric)
-        self.metrics.append(metric)
-        self.note = f"loss {metric.task_loss:.3f}" + (
-            f" penalty {metric.penalty:.4f}" if self.penalty else ""
-        )
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._end_epoch(state)
-
-    def _end_epoch(self, state: Any) -> None:
-        """Measure the validation losses once an epoch, when it is complete."""
-        measured = any(m.step == state.global_step and m.task_loss is None for m in self.metrics)
-        if measured or state.global_step % _steps_per_epoch(state):
-            return
-        metric = Metric(
-            step=state.global_step,
-            epoch=round(state.epoch, 4),
-            new_validation_loss=self._loss(self.validation.new),
-            prior_validation_loss=self._loss(self.validation.prior),
-        )
-        require_finite(metric)
-        self.metrics.append(metric)
-
-    def _loss(self, examples: Examples) -> float | None:
-        if not len(examples):
-            return None
-        return mean_loss(self.classifier, examples.encoded, examples.label_ids)
-
-    @torch.no_grad()
-    def _weight_change(self) -> float:
-        named = dict(self.classifier.model.named_parameters())
-        squares = [(named[name].detach() - tensor).square().sum() for name, tensor in self.start.items()]
-        return float(torch.stack(squares).sum().sqrt())
-
-
-def _steps_per_epoch(state: Any) -> int:
-    return int(state.max_steps // state.num_train_epochs)
-
-
-def require_finite(metric: Metric) -> None:
-    """Stop when any value of a metric is infinite or not a number.
-
-    Raises:
-        TrainingDiverged: naming the value, the step and the likely causes.
-    """
-    for name, value in asdict(metric).items():
-        if value is not None and not math.isfinite(value):
-            raise TrainingDiverged(
-                f"training diverged at step {metric.step}: {name} is {value}; nothing was promoted. Likely causes: "
-                "lambda times Fisher times learning rate too large (lower ewc.lambda), train.learning_rate too "
-                "large, or damaged rows in the training table"
-            )
 
 
 def finetune(
@@ -456,7 +198,7 @@ def finetune(
         trainer = ConsolidatingTrainer(
             model=model,
             args=arguments,
-            train_dataset=_Rows(train + memory),
+            train_dataset=IndexedRows(train + memory),
             data_collator=lambda rows: {
                 **pad(classifier.tokenizer, [row["ids"] for row in rows]),
                 "labels": torch.tensor([row["label"] for row in rows], dtype=torch.int64),
@@ -482,7 +224,7 @@ def finetune(
                     trainer.checkpoints.restore_losses(trainer, taken[1])
                     metrics.restore(taken[1].metrics, taken[1].step)
 
-            for callback in (_OrderCallback(order, restore), penalty, metrics, trainer.checkpoints):
+            for callback in (OrderCallback(order, restore), penalty, metrics, trainer.checkpoints):
                 if callback is not None:
                     trainer.add_callback(callback)
             return trainer.train(resume_from_checkpoint=str(taken[0]) if taken else None), metrics

@@ -23,8 +23,8 @@ from pipeline.store.tables import write_parquet
 if TYPE_CHECKING:
     from pipeline.ewc.deltas import GroupDelta
     from pipeline.modeling.checkpoint import Classifier
+    from pipeline.modeling.metrics import Metric
     from pipeline.modeling.resume import Resumption
-    from pipeline.modeling.training import Metric
 
 CHECKPOINT_FOLDER, METRICS_FILE, DELTAS_FILE = "checkpoint", "metrics.jsonl", "deltas.json"
 REPLAY_FILE = "replay.parquet"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pipeline.modeling.batches import Examples
     from pipeline.modeling.checkpoint import Classifier
     from pipeline.modeling.resume import Resumption
-    from pipeline.modeling.training import Consolidation, Distillation, TrainingResult
+    from pipeline.modeling.task_loss import Distillation
+    from pipeline.modeling.training import Consolidation, TrainingResult
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _distillation(
     import torch
 
     from pipeline.modeling.prediction import logits
-    from pipeline.modeling.training import Distillation
+    from pipeline.modeling.task_loss import Distillation
 
     distill, known = context.config.distill, len(champion.labels)
     new = [distill.new_weight if label_id < known else 0.0 for label_id in train.label_ids]

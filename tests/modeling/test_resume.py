@@ -20,8 +20,9 @@ from pipeline.modeling import trainer_checkpoints, training
 from pipeline.modeling.batches import Examples, encode
 from pipeline.modeling.checkpoint import Classifier, new_classifier
 from pipeline.modeling.interruption import is_out_of_memory, more_accumulation
+from pipeline.modeling.metrics import Metric
 from pipeline.modeling.resume import RECORD_FILE, REQUIRED, Resumption
-from pipeline.modeling.training import Consolidation, Metric, Replay, TrainingResult, finetune
+from pipeline.modeling.training import Consolidation, Replay, TrainingResult, finetune
 from pipeline.store import atomic
 from tests import toy
 

@@ -19,8 +19,9 @@ from pipeline.errors import TrainingDiverged
 from pipeline.ewc.penalty import penalty
 from pipeline.modeling.batches import Examples
 from pipeline.modeling.checkpoint import Classifier
+from pipeline.modeling.metrics import Metric
 from pipeline.modeling.prediction import mean_loss, predict
-from pipeline.modeling.training import Consolidation, Metric, Replay, TrainingResult, finetune
+from pipeline.modeling.training import Consolidation, Replay, TrainingResult, finetune
 from tests import toy
 from tests.modeling.conftest import LABELS, tokenised
 

@@ -1,0 +1,76 @@
+"""In which order rows are learned: a pure function, whatever came before."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import Dataset, Sampler
+from transformers import TrainerCallback
+
+from pipeline.modeling.batches import Examples
+from pipeline.modeling.metrics import steps_per_epoch
+from pipeline.replay import epoch_order
+
+
+class IndexedRows(Dataset[dict[str, Any]]):
+    """Tokenised rows by position."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"ids": self.examples.encoded[index], "label": self.examples.label_ids[index], "row": index}
+
+
+class EpochOrder(Sampler[int]):
+    """The order of an epoch: a pure function of seed, epoch and row ids, whatever came before."""
+
+    def __init__(
+        self,
+        new: Sequence[str],
+        memory: Sequence[str],
+        *,
+        new_per_step: int,
+        replayed_per_step: int,
+        seed: int,
+    ) -> None:
+        self.new, self.memory, self.seed, self.epoch = new, memory, seed, 0
+        self.new_per_step, self.replayed_per_step = new_per_step, replayed_per_step if memory else 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        return -(-len(self.new) // self.new_per_step)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.new) + self.steps * self.replayed_per_step
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(
+            epoch_order(
+                self.new,
+                self.memory,
+                new_per_step=self.new_per_step,
+                replayed_per_step=self.replayed_per_step,
+                seed=self.seed,
+                epoch=self.epoch,
+            )
+        )
+
+
+class OrderCallback(TrainerCallback):
+    """Tells the row order its epoch: the Trainer's own way to it is lost where a resumed epoch is entered."""
+
+    def __init__(self, order: EpochOrder, begun: Callable[[], None]) -> None:
+        self.order, self.begun = order, begun
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.begun()
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.order.set_epoch(state.global_step // steps_per_epoch(state))

@@ -1,0 +1,76 @@
+"""What is learned from a micro-batch: cross-entropy, balanced or smoothed, and the champion's answers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.ewc.distillation import distillation_loss
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The champion's logits for the month's rows and then the replayed ones, and how much each row counts.
+
+    Attributes:
+        teacher: [N, C_old].
+        weights: [N], 0 where the champion cannot know the answer.
+        temperature: T > 0.
+    """
+
+    teacher: Tensor
+    weights: Tensor
+    temperature: float
+
+
+def mean_task_loss(
+    outputs: Any,
+    labels: Tensor,
+    num_items_in_batch: Tensor | int | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    log_prior: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy summed over the micro-batch and divided by the rows of the whole optimizer step.
+
+    So one step of 32 rows and four accumulated micro-batches of 8 give the same gradient, and a shorter
+    last micro-batch weighs what its rows weigh. `log_prior` [C] is added to the logits (balanced softmax).
+    """
+    count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
+    logits = outputs["logits"].float()
+    if log_prior is not None:
+        logits = logits + log_prior.to(logits.device)
+    return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing) / count
+
+
+class TaskLoss:
+    """The loss of a micro-batch: cross-entropy, and distillation on the rows that have a teacher."""
+
+    def __init__(
+        self, *, label_smoothing: float, log_prior: Tensor | None, distillation: Distillation | None
+    ) -> None:
+        self.label_smoothing, self.log_prior, self.distillation = label_smoothing, log_prior, distillation
+        self.rows: Tensor | None = None
+
+    def __call__(
+        self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        loss = mean_task_loss(
+            outputs,
+            labels,
+            num_items_in_batch,
+            label_smoothing=self.label_smoothing,
+            log_prior=self.log_prior,
+        )
+        if self.distillation is None or self.rows is None:
+            return loss
+        logits, rows = outputs["logits"].float(), self.rows.cpu()
+        count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
+        soft = distillation_loss(
+            logits,
+            self.distillation.teacher[rows].to(logits.device),
+            self.distillation.weights[rows].to(logits.device),
+            self.distillation.temperature,
+        )
+        return loss + soft / count
