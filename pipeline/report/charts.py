@@ -104,7 +104,7 @@ def line_chart(
 
 def interval_chart(rows: Sequence[Interval], *, title: str, unit: str) -> Markup:
     """Intervals below one another around a line at zero, each with its figures."""
-    names, figures, step = 72, 138, 26
+    names, figures, step = 72, 148, 26
     low, high = _widened(min(0.0, *(r.low for r in rows)), max(0.0, *(r.high for r in rows)))
     height = step * len(rows) + 34
 
@@ -112,7 +112,7 @@ def interval_chart(rows: Sequence[Interval], *, title: str, unit: str) -> Markup
         return names + (x - low) / (high - low) * (WIDTH - names - figures)
 
     parts = []
-    for x in ticks(low, high, 3):
+    for x in ticks(low, high, 4):
         parts.append(_line(place(x), 2, place(x), height - 30, "axis" if x == 0 else "grid"))
         parts.append(_text(place(x), height - 18, f"{x:+g}" if x else "0", "middle"))
     parts.append(_text((names + WIDTH - figures) / 2, height - 4, unit, "middle"))

@@ -16,6 +16,8 @@ from pipeline.report.charts import Interval, Series, interval_chart, line_chart
 from pipeline.report.contents import LambdaFrontier, ReportContents
 
 HEAT_LEVELS = 9
+SHOWN_PAIRS = 12
+"""Label pairs that are open to see; the others are folded away."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def render_page(contents: ReportContents) -> str:
         comparisons=_comparisons(card) if card else [],
         confidence=f"{100 * card.confidence:g}" if card else "",
         flips=_flips(card, contents.texts) if card else [],
+        shown_pairs=SHOWN_PAIRS,
         curves=_curves(contents.metrics),
         frontier=_frontier(contents.frontier) if contents.frontier else None,
         layers=_layers(contents),

@@ -186,6 +186,16 @@ def test_flips_are_grouped_by_label_pair_the_largest_first() -> None:
     assert flip_groups(golden.flips, {}, lost=False) == []
 
 
+def test_rare_label_pairs_are_folded_away() -> None:
+    rows = tuple(GoldenRow(str(i), "t", "a", "") for i in range(20))
+    golden = score(GoldenSet("2026-01", rows), ["a"] * 20, [f"b{i}" for i in range(20)], confidence=0.95)
+    page = render_page(replace(contents(), card=scorecard(None, [golden], confidence=0.95)))
+    assert page.index("b19") < page.index("8 more label pairs") < page.index("<bdi>b9<")
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+
+
 @pytest.mark.parametrize(("value", "level"), [(0.0, 1), (0.5, 5), (1.0, 9)])
 def test_heat_rises_evenly(value: float, level: int) -> None:
     assert heat_level(value, 0.0, 1.0) == level

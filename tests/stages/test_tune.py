@@ -18,6 +18,7 @@ from pipeline.stages.trial import Losses, Trial, penalised, prepare_trial
 from pipeline.stages.tune import TuneSettings, frontier, tune_month, tuned_key, write_choice
 from pipeline.stages.tune_record import TuneResult, recorded_frontier, save_tuning
 from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.verification import verify_workspace
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 ROWS = 400
@@ -200,6 +201,7 @@ def test_tuning_leaves_a_month_as_a_run_expects_it(launched: Path, cli: Callable
     assert "Choosing lambda" in (launched / "runs/2026-02/001/report.html").read_text()
     again = cli("run", "--month", "2026-02", "-w", launched, "-o", "arm=ewc", "--threads", "1", "--json")
     assert json.loads(again.out)["already"] is True
+    assert verify_workspace(space).problems == ()
 
 
 def test_launch_month_is_refused(launched: Path) -> None:
