@@ -85,7 +85,7 @@ def toy_stream() -> ToyStream:
     return ToyStream(launch, feedback, golden)
 
 
-def _all_words() -> dict[str, tuple[str, ...]]:
+def _all_words() -> Mapping[str, tuple[str, ...]]:
     return LAUNCH_WORDS | {label: words for new in NEW_WORDS.values() for label, words in new.items()}
 
 

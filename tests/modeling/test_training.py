@@ -140,7 +140,11 @@ def test_the_penalty_is_not_scaled_by_accumulation_or_clipping(
         pull = away(classifier)
         before = parameters(classifier)
         pull = Consolidation(pull.anchor, pull.weights, strength)
-        words = {"gradient_accumulation": accumulation, "max_grad_norm": clip, "learning_rate": rate}
+        words: dict[str, Any] = {
+            "gradient_accumulation": accumulation,
+            "max_grad_norm": clip,
+            "learning_rate": rate,
+        }
         train(classifier, ROWS[:8], consolidation=pull, **words)
         moves.append({name: p - before[name] for name, p in parameters(classifier).items()})
     for name in moves[0]:
