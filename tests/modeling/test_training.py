@@ -1,5 +1,6 @@
 """One optimizer step is the same however its rows are cut, and the penalty stands apart from the task loss."""
 
+import itertools
 import math
 import os
 import socket
@@ -275,24 +276,49 @@ def test_seed_and_ids_decide_the_order_of_the_rows(make: Make, change: str) -> N
     assert difference(*results) > 0
 
 
-def test_every_epoch_has_an_order_of_its_own(make: Make) -> None:
-    """With the same order in each epoch, one epoch of repeated rows would be the same training."""
-    results = []
-    for epochs, seed in ((2, 0), (2, 0), (1, 0)):
-        classifier = make()
-        train(classifier, ROWS[:16], epochs=epochs, seed=seed, batch_size=8)
-        results.append(parameters(classifier))
-    assert difference(results[0], results[1]) == 0
-    assert difference(results[0], results[2]) > 0
+def seen(classifier: Classifier, rows: list[toy.Row], **words: Any) -> list[list[tuple[int, ...]]]:
+    """The token ids of every training batch, without padding, in the order in which the model saw them."""
+    batches: list[list[tuple[int, ...]]] = []
+
+    def note(module: Any, args: Any, inputs: dict[str, Tensor]) -> None:
+        if module.training:
+            pairs = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+            batches.append([tuple(ids[mask.bool()].tolist()) for ids, mask in pairs])
+
+    handle = classifier.model.register_forward_pre_hook(note, with_kwargs=True)
+    train(classifier, rows, **words)
+    handle.remove()
+    return batches
 
 
-def test_replayed_rows_join_every_step(make: Make) -> None:
+def test_every_epoch_shows_every_row_once_in_an_order_of_its_own(make: Make) -> None:
     classifier = make()
-    memory = Replay(tokenised(classifier, ROWS[30:40]), 4)
-    result = train(classifier, ROWS[:24], replay=memory, batch_size=8)
-    alone = make()
-    assert result.steps == train(alone, ROWS[:24], batch_size=8).steps == 3
-    assert difference(parameters(classifier), parameters(alone)) > 0
+    rows = sorted(tuple(ids) for ids in tokenised(classifier, ROWS[:20]).encoded)
+    batches = seen(classifier, ROWS[:20], epochs=3, batch_size=8)
+    assert [len(batch) for batch in batches] == [8, 8, 4] * 3
+    epochs = [list(itertools.chain(*batches[start : start + 3])) for start in (0, 3, 6)]
+    assert all(sorted(epoch) == rows for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_an_epochs_order_does_not_depend_on_how_many_there_are(make: Make) -> None:
+    three, five = (seen(make(), ROWS[:20], epochs=epochs, batch_size=8) for epochs in (3, 5))
+    assert five[: len(three)] == three
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_replayed_rows_join_every_step(make: Make, accumulation: int) -> None:
+    classifier = make()
+    old = tokenised(classifier, ROWS[30:40])
+    batches = seen(
+        classifier, ROWS[:24], replay=Replay(old, 4), batch_size=8, gradient_accumulation=accumulation
+    )
+    per_step = [
+        list(itertools.chain(*batches[i : i + accumulation])) for i in range(0, len(batches), accumulation)
+    ]
+    memory = {tuple(ids) for ids in old.encoded}
+    assert [len(step) for step in per_step] == [12, 12, 12]
+    assert [sum(row in memory for row in step) for step in per_step] == [4, 4, 4]
 
 
 def test_a_later_epoch_starts_where_the_schedule_says(make: Make) -> None:
