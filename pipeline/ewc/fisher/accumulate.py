@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_PIECE = 1 << 19
+_PIECE = 5 << 17
 """Elements of a gradient that are formed at once: with the accumulator's piece they fit a core's caches."""
 _GRAM_GAIN = 4
 """How many times faster a small matrix product runs than a sum of squares over memory, per number read."""
@@ -98,7 +98,7 @@ def add_outer(total: Tensor, outer: Outer, traces: Tensor) -> None:
     by_gram = tokens * tokens * (rows + columns) <= _GRAM_GAIN * rows * columns
     if by_gram:
         traces.add_(_squared_norms(outer))
-    step = max(1, _PIECE // columns)
+    step = -(-rows // -(-rows * columns // _PIECE))  # pieces of equal size
     buffer = total.new_empty(min(step, rows), columns)
     norms = [0.0] * len(outer.left)
     for start in range(0, rows, step):

@@ -36,8 +36,9 @@ class Capture:
 
     The graph starts at the earliest output that is needed: that output is made to require grad, so no
     parameter has to. A module's input is kept by a forward hook; a tensor hook on the output of that
-    very call receives its gradient. A parameter is given up to `fallback` when a call of its module
-    does not have the examples along the first dimension.
+    very call receives its gradient. An output without examples, of leading size 1, is repeated for each
+    (positions are such); one that lists all tokens of all examples is folded. A parameter is given up to
+    `fallback` when a call of its module has some other shape.
     """
 
     def __init__(self, model: nn.Module, parameters: Mapping[str, nn.Parameter], fallback: set[str]) -> None:
@@ -66,7 +67,9 @@ class Capture:
         self.fallback.update(unruled)
 
     def _clear(self) -> None:
-        self._examples = 0
+        self._examples, self._tokens = 0, 0
+        self.repeated: set[str] = set()
+        """Parameters of modules whose output was repeated since `begin`."""
         self._starts: list[Tensor] = []
         self._kept: list[list[Tensor | None]] = []
         self._pending: dict[str, _Pending] = {}
@@ -88,10 +91,10 @@ class Capture:
                 handle.remove()
             self._clear()
 
-    def begin(self, examples: int) -> None:
-        """A forward of this many examples comes next."""
+    def begin(self, examples: int, tokens: int = 0) -> None:
+        """A forward of this many examples with as many (padded) tokens each comes next; 0 watches nothing."""
         self._clear()
-        self._examples = examples
+        self._examples, self._tokens = examples, tokens
 
     def kept_inputs(self) -> list[Tensor]:
         """Inputs that are held until the last backward."""
@@ -131,11 +134,13 @@ class Capture:
         return hook
 
     def _watched(self, layer: _Layer, wanted: dict[str, str], x: Tensor, output: Tensor) -> Tensor | None:
-        replaced = None
-        if len(output) == 1 and self._examples > 1:  # shared by all examples, as positions are
-            x = x.expand(self._examples, *x.shape[1:])
-            output = replaced = output.expand(self._examples, *output.shape[1:])
-        if len(output) != self._examples or len(x) != self._examples:
+        replaced, count = None, self._examples
+        if len(output) == 1 and count > 1:
+            self.repeated.update(wanted.values())
+            x = x.expand(count, *x.shape[1:])
+            output = replaced = output.expand(count, *output.shape[1:])
+        folded = len(output) == len(x) == count * self._tokens != count
+        if not folded and not len(output) == len(x) == count:
             self.fallback.update(wanted.values())
             return None
         if not output.requires_grad:
@@ -156,6 +161,8 @@ class Capture:
             g = g.to(wide)
             seen = kept[0] if kept[0] is not None else g
             seen = seen.to(wide) if seen.is_floating_point() else seen
+            if folded:
+                g, seen = (each.reshape(count, -1, *each.shape[1:]) for each in (g, seen))
             for attribute, gradient in layer.rule.gradients(layer.module, seen, g, still).items():
                 self._add(wanted[attribute], gradient, sums)
             if self._last:

@@ -97,14 +97,13 @@ def disagreeing(
         model: prepared, with the capture's hooks in place.
         parameters: all that are wanted; those in `capture.fallback` are not checked.
         capture: of this model.
-        batch: the first few of its examples are used, with one random column each.
+        batch: its first two examples are used (its only one twice), with one random column each.
         seed: of that column.
         scratch: zeros, and zeros again afterwards; lent, because sums are as large as the model.
     """
-    count = min(batch_size(batch), _CHECKED_EXAMPLES)
-    few = {name: tensor[:count] for name, tensor in batch.items()}
+    few = {name: torch.cat([tensor, tensor])[:_CHECKED_EXAMPLES] for name, tensor in _head(batch).items()}
     logits = forward_hooked(model, capture, few)
-    traces = torch.zeros(count, dtype=torch.float64, device=logits.device)
+    traces = torch.zeros(_CHECKED_EXAMPLES, dtype=torch.float64, device=logits.device)
     for column in columns(scored_logits(model, few, logits), "lowrank", 1, seed):
         capture.backward(logits, column.reshape(logits.shape), last=True, sums=scratch, traces=traces)
     expected = {name: float(scratch.squares[name].sum()) for name in parameters}
@@ -127,9 +126,25 @@ def disagreeing(
 def forward_hooked(
     model: nn.Module, capture: Capture, batch: Batch, autocast_dtype: torch.dtype | None = None
 ) -> Tensor:
-    """The logits of a batch, with the capture watching."""
-    capture.begin(batch_size(batch))
-    return forward_logits(model, batch, autocast_dtype)
+    """The logits of a batch, with the capture watching.
+
+    A model that itself repeats what its examples share fails when that was repeated before: then those
+    parameters are given up to the fallback.
+    """
+    ids = batch.get("input_ids")
+    tokens = ids.shape[1] if ids is not None and ids.dim() > 1 else 0
+    while True:
+        capture.begin(batch_size(batch), tokens)
+        try:
+            return forward_logits(model, batch, autocast_dtype)
+        except (RuntimeError, ValueError) as error:
+            if not capture.repeated or isinstance(error, torch.OutOfMemoryError):
+                raise
+            capture.fallback.update(capture.repeated)  # each turn knows more of them, so this ends
+
+
+def _head(batch: Batch) -> Batch:
+    return {name: tensor[:_CHECKED_EXAMPLES] for name, tensor in batch.items()}
 
 
 def _tolerance(parameter: Tensor) -> float:

@@ -35,6 +35,8 @@ def rule_of(module: nn.Module) -> Rule | None:
         return _LAYER_NORM
     if forward is nn.Embedding.forward and _plain_embedding(module):
         return _EMBEDDING
+    if _is_scaled_embedding(module):
+        return _SCALED_EMBEDDING
     if _is_conv1d(module):
         return _CONV1D
     if forward is nn.RMSNorm.forward or _is_rms_norm(module):
@@ -47,8 +49,15 @@ def _plain_embedding(module: nn.Module) -> bool:
     return module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
 
 
+def _is_scaled_embedding(module: nn.Module) -> bool:
+    """An embedding whose rows are multiplied by a constant, as of BART and Gemma; told by its name, as
+    transformers is not imported here."""
+    scaled = type(module).__name__.endswith("ScaledWordEmbedding") and hasattr(module, "embed_scale")
+    return scaled and isinstance(module, nn.Embedding) and _plain_embedding(module)
+
+
 def _is_conv1d(module: nn.Module) -> bool:
-    """The transposed linear layer of GPT-2, told by its name and shape, as transformers is not imported here."""
+    """The transposed linear layer of GPT-2, told by its name and shape."""
     parameters = dict(module.named_parameters(recurse=False))
     if type(module).__name__ != "Conv1D" or set(parameters) != {"weight", "bias"}:
         return False
@@ -119,6 +128,11 @@ def _embedding(module: nn.Module, x: Tensor, g: Tensor, names: frozenset[str]) -
     return {"weight": Rows(ids, g.reshape(*ids.shape, g.shape[-1]))}
 
 
+def _scaled_embedding(module: nn.Module, x: Tensor, g: Tensor, names: frozenset[str]) -> dict[str, Gradient]:
+    scale: Tensor | float = module.embed_scale  # type: ignore[assignment]
+    return _embedding(module, x, g * scale, names)
+
+
 def _layer_norm(module: nn.Module, x: Tensor, g: Tensor, names: frozenset[str]) -> dict[str, Gradient]:
     assert isinstance(module, nn.LayerNorm)
     found: dict[str, Gradient] = {}
@@ -144,5 +158,6 @@ def _summed(x: Tensor, parameter: Tensor) -> Tensor:
 _LINEAR = Rule(_linear, frozenset({"weight"}))
 _CONV1D = Rule(_conv1d, frozenset({"weight"}))
 _EMBEDDING = Rule(_embedding, frozenset({"weight"}))
+_SCALED_EMBEDDING = Rule(_scaled_embedding, frozenset({"weight"}))
 _LAYER_NORM = Rule(_layer_norm, frozenset({"weight"}))
 _RMS_NORM = Rule(_rms_norm, frozenset({"weight"}))

@@ -1,4 +1,4 @@
-"""Small random models in float64, and batches for them."""
+"""Small random models in float64."""
 
 from typing import Any
 
@@ -6,9 +6,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-VOCABULARY = 40
-CLASSES = 5
-PADDING = 1
+from .samples import CLASSES, PADDING, VOCABULARY
+
 _BERT_LIKE = {
     "vocab_size": VOCABULARY,
     "hidden_size": 16,
@@ -60,6 +59,24 @@ _DISTILBERT = {
     "pad_token_id": PADDING,
     "num_labels": CLASSES,
 }
+_OPT = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "word_embed_proj_dim": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "ffn_dim": 24,
+    "max_position_embeddings": 24,
+    "pad_token_id": PADDING,
+}
+_DEBERTA = {
+    **_BERT_LIKE,
+    "num_hidden_layers": 1,
+    "relative_attention": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_buckets": 4,
+}
+_GEMMA = {**_LLAMA, "num_hidden_layers": 1, "head_dim": 8}
 _MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "bert": (transformers.BertForSequenceClassification, transformers.BertConfig, _BERT_LIKE),
     "distilbert": (
@@ -72,6 +89,14 @@ _MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "gpt2 classifier": (transformers.GPT2ForSequenceClassification, transformers.GPT2Config, _GPT2),
     "llama": (transformers.LlamaForCausalLM, transformers.LlamaConfig, _LLAMA),
     "llama classifier": (transformers.LlamaForSequenceClassification, transformers.LlamaConfig, _LLAMA),
+    "albert": (
+        transformers.AlbertForSequenceClassification,
+        transformers.AlbertConfig,
+        {**_BERT_LIKE, "embedding_size": 8},
+    ),
+    "deberta": (transformers.DebertaV2ForSequenceClassification, transformers.DebertaV2Config, _DEBERTA),
+    "opt": (transformers.OPTForCausalLM, transformers.OPTConfig, _OPT),
+    "gemma": (transformers.Gemma2ForCausalLM, transformers.Gemma2Config, _GEMMA),
     "t5": (transformers.T5ForConditionalGeneration, transformers.T5Config, _T5),
 }
 
@@ -100,46 +125,3 @@ def double_norms(monkeypatch: Any) -> None:
         transformers.models.t5.modeling_t5.T5LayerNorm,
     ):
         monkeypatch.setattr(norm, "forward", forward)
-
-
-def texts(lengths: list[int], *, seed: int = 0, left: bool = False, first_key: int = 0) -> dict[str, Tensor]:
-    """A padded batch of random token ids, with class labels and keys."""
-    generator = torch.Generator().manual_seed(seed)
-    width = max(lengths)
-    ids = torch.full((len(lengths), width), PADDING)
-    mask = torch.zeros_like(ids)
-    for b, n in enumerate(lengths):
-        place = slice(width - n, width) if left else slice(0, n)
-        ids[b, place] = torch.randint(4, VOCABULARY, (n,), generator=generator)
-        mask[b, place] = 1
-    return {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "labels": torch.randint(0, CLASSES, (len(lengths),), generator=generator),
-        "example_keys": torch.arange(first_key, first_key + len(lengths)),
-    }
-
-
-def token_labels(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The batch with its own tokens as labels, as for a causal language model; padding is ignored."""
-    ignored = batch["attention_mask"].eq(0)
-    return {**batch, "labels": batch["input_ids"].masked_fill(ignored, -100)}
-
-
-def without_labels(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The batch without labels."""
-    return {name: tensor for name, tensor in batch.items() if name != "labels"}
-
-
-def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """The largest |difference| / max F over the tensors.
-
-    A tensor whose whole Fisher is rounding (attention's key bias, which softmax cannot feel) is
-    measured by the largest entry of the model.
-    """
-    assert found.keys() == expected.keys()
-    overall = max(float(tensor.max()) for tensor in expected.values())
-    return max(
-        float((found[name] - tensor).abs().max()) / max(float(tensor.max()), 1e-15 * overall)
-        for name, tensor in expected.items()
-    )

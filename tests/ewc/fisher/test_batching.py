@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from pipeline.ewc.fisher import activation_bytes, batches_by_length, share_of, tokens_that_fit
 
-from .models import build, texts
+from .models import build
+from .samples import texts
 
 
 @given(

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from pipeline.errors import NoInput, TrainingDiverged, UsageError
 from pipeline.ewc.fisher import fisher_diagonal, fisher_diagonal_by_loop
 
-from .models import build, double_norms, largest_difference, texts, token_labels, without_labels
+from .models import build, double_norms
+from .samples import largest_difference, texts, token_labels, without_labels
 
 ORACLE = 1e-12
 LENGTHS = [[7, 4, 5], [3, 6]]
@@ -75,6 +76,26 @@ def test_fisher_of_t5_matches_with_its_shared_position_bias_done_one_at_a_time(
     expected = fisher_diagonal_by_loop(model, data, estimator=estimator, draws=draws)
     assert largest_difference(ours.diagonal, expected.diagonal) <= ORACLE
     assert ours.fallback_parameters == SHARED_BIAS_OF_T5
+
+
+@pytest.mark.parametrize(
+    ("name", "alone", "tolerance"),
+    [
+        ("albert", 0, ORACLE),  # one layer, used twice
+        ("opt", 1, ORACLE),  # lists all tokens of all examples in its feed-forward layers
+        ("gemma", 0, 1e-6),  # scaled embedding, norms of 1 + weight in float32
+        ("deberta", 6, ORACLE),  # repeats what its examples share by itself
+    ],
+)
+def test_fisher_of_unusual_models_matches_with_few_parameters_done_alone(
+    name: str, alone: int, tolerance: float
+) -> None:
+    data = [token_labels(batch) if name in ("opt", "gemma") else batch for batch in batches()]
+    model = build(name, attention="sdpa" if name in ("albert", "opt") else "eager")
+    ours = fisher_diagonal(model, data, estimator="lowrank", draws=2)
+    expected = fisher_diagonal_by_loop(model, data, estimator="lowrank", draws=2)
+    assert largest_difference(ours.diagonal, expected.diagonal) <= tolerance
+    assert len(ours.fallback_parameters) == alone, ours.fallback_parameters
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # asked by peft

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from pipeline.ewc.fisher.examples import padded_right, scored_logits, single_examples
 
-from .models import build, texts, token_labels, without_labels
+from .models import build
+from .samples import texts, token_labels, without_labels
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 3))

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from pipeline.ewc.fisher import fisher_diagonal, fisher_diagonal_by_loop
 
-from .models import build, texts
+from .models import build
+from .samples import texts
 
 
 class Logistic(nn.Module):
