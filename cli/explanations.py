@@ -16,7 +16,12 @@ def diagnosis_text(found: "Diagnosis", top: int) -> str:
     """Groups by harm, the heat map by layer and kind, label pairs, and the hardest pushing rows."""
     parts = [
         f"{found.attempt}, arm {found.arm}: the change should raise the old months' loss by "
-        f"{found.predicted_rise:.4f} nats (1/2 sum F d^2)",
+        f"{found.predicted_rise:.4f} nats (1/2 sum F d^2)"
+        + (
+            ""
+            if found.slope is None or found.curvature is None
+            else f"; along the change itself {found.slope:+.4f} (slope) and {found.curvature:+.4f} (1/2 d'Fd, the whole F)"
+        ),
         _groups(found.movements),
         "share of sum F d^2 by layer and kind\n" + heat_text(found.movements),
     ]

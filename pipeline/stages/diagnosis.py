@@ -14,7 +14,7 @@ from pipeline.stages.fisher import FisherSettings, ensure_fisher
 from pipeline.stages.ingest import TRAIN_FILE
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import rows_of
-from pipeline.stages.trial import evenly, penalised, prepare_trial
+from pipeline.stages.trial import Trial, evenly, penalised, prepare_trial
 from pipeline.store import atomic
 from pipeline.store.fisher_file import read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files
@@ -55,6 +55,8 @@ class Diagnosis:
 
     Attributes:
         predicted_rise: 1/2 sum F d^2, in nats of the old months' mean loss.
+        slope, curvature: first order and 1/2 d^T F d with the whole Fisher, of the old months' validation
+            loss along the change, in nats; None where no rows were asked for, or none were held out.
         movements: by group and kind, the most harmful group first.
         plain: the same for the month's plain attempt; empty where there is none.
         plain_attempt: which one that is.
@@ -65,6 +67,8 @@ class Diagnosis:
     attempt: str
     arm: str
     predicted_rise: float
+    slope: float | None
+    curvature: float | None
     movements: "tuple[Movement, ...]"
     plain_attempt: str | None
     plain: "tuple[Movement, ...]"
@@ -106,15 +110,19 @@ def diagnose(
     months = max(len(read_fisher(file)[1].months), 1)
     moved = recorded_movements(workspace, manifest)
     plain = _plain_attempt(workspace, found.run, manifest)
+    trial = prepare_trial(context) if rows else None
+    slope, curvature = _along(trial, found.checkpoint) if trial is not None else (None, None)
     return Diagnosis(
         attempt=manifest.attempt,
         arm=manifest.arm,
         predicted_rise=0.5 * sum(m.weighted_change for m in moved if m.kind == "all") / months,
+        slope=slope,
+        curvature=curvature,
         movements=tuple(moved),
         plain_attempt=plain.attempt if plain is not None else None,
         plain=tuple(recorded_movements(workspace, plain)) if plain is not None else (),
         flips=lost_pairs(_flips(found.run)),
-        rows=_pushing(context, rows, shown, include_text) if rows else (),
+        rows=_pushing(trial, rows, shown, include_text) if trial is not None else (),
     )
 
 
@@ -188,10 +196,24 @@ def _tensors(checkpoint: Path) -> "dict[str, Tensor]":
     return found
 
 
-def _pushing(context: RunContext, count: int, shown: int, include_text: bool) -> tuple[PushingRow, ...]:
+def _along(trial: Trial, candidate: Path) -> tuple[float | None, float | None]:
+    """Slope and curvature of the old months' validation loss from the anchor towards the candidate."""
+    if not len(trial.prior_rows):
+        return None, None
+    found = _tensors(candidate)
+    return trial.directional(
+        {
+            name: found[name].to(trial.anchor[name]) - trial.anchor[name]
+            for name in trial.fisher
+            if name in found
+        }
+    )
+
+
+def _pushing(trial: Trial, count: int, shown: int, include_text: bool) -> tuple[PushingRow, ...]:
     from pipeline.modeling.row_gradients import pushes
 
-    trial = prepare_trial(context)
+    context = trial.context
     examples = evenly(trial.train, count)
     trial.put(trial.anchor)
     with context.progress("row gradients", len(examples), "row") as advance:

@@ -83,6 +83,14 @@ def test_rows_that_push_are_ranked_and_their_text_is_shown_on_request_alone(prom
     assert [row.id for row in shown.rows] == [row.id for row in found.rows]
 
 
+def test_whole_fisher_is_told_beside_the_diagonal(promoted: Path) -> None:
+    found = diagnosis(promoted, "2026-02", rows=1)
+    assert found.slope is not None
+    assert found.curvature is not None
+    assert found.curvature > 0.0
+    assert diagnosis(promoted, "2026-02", rows=0).curvature is None
+
+
 def test_launch_has_nothing_to_be_weighed_against(launched: Path) -> None:
     with pytest.raises(UsageError, match="started from no other checkpoint"):
         diagnosis(launched, "2026-01")
