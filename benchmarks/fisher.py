@@ -73,7 +73,7 @@ def minilm_with_lora() -> nn.Module:
     settings = LoraConfig(
         r=8, target_modules=["query", "value"], task_type="SEQ_CLS", init_lora_weights=False
     )
-    return _plain(get_peft_model(minilm(), settings))  # type: ignore[arg-type]
+    return _plain(get_peft_model(minilm(), settings))
 
 
 def gpt2_type() -> nn.Module:

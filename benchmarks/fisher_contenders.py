@@ -6,7 +6,8 @@ an ordinary forward and backward of the batch's loss, which returns nothing.
 
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -56,8 +57,8 @@ def batch_square(model: nn.Module) -> Step:
 
     def step(batch: Batch) -> dict[str, Tensor]:
         plain(batch)
-        _add_squared_grads(model, totals)
-        return {name: total * len(batch["labels"]) for name, total in totals.items()}
+        _add_squared_grads(model, totals, scale=len(batch["labels"]))
+        return totals
 
     return step
 
@@ -87,7 +88,7 @@ def vmapped(model: nn.Module) -> Step:
 
     def objective(leaves: dict[str, Tensor], ids: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         inputs = {"input_ids": ids.unsqueeze(0), "attention_mask": mask.unsqueeze(0)}
-        logits = functional_call(model, (leaves, rest), kwargs=inputs).logits  # type: ignore[attr-defined]
+        logits = functional_call(model, (leaves, rest), kwargs=inputs).logits
         return loss_sum(logits, {"labels": labels.unsqueeze(0)})
 
     def step(batch: Batch) -> dict[str, Tensor]:
@@ -105,17 +106,16 @@ def vmapped(model: nn.Module) -> Step:
 
 def backpack(model: nn.Module) -> Step:
     """BackPACK's SumGradSquared, on Linear layers: it has no rule for norms, nor for position embeddings."""
-    from backpack import backpack as recording
-    from backpack import extend
-    from backpack.extensions import SumGradSquared
+    package = import_module("backpack")
+    square = import_module("backpack.extensions").SumGradSquared
 
     for module in model.modules():
         if type(module) is nn.Linear:
-            extend(module)
+            package.extend(module)
 
     def step(batch: Batch) -> dict[str, Tensor]:
         model.zero_grad(set_to_none=True)
-        with recording(SumGradSquared()), warnings.catch_warnings():
+        with package.backpack(square()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             loss_sum(logits_of(model, batch), batch).backward()  # type: ignore[no-untyped-call]
         return {n: p.sum_grad_squared for n, p in trained(model).items() if hasattr(p, "sum_grad_squared")}
@@ -125,12 +125,12 @@ def backpack(model: nn.Module) -> Step:
 
 def opacus(model: nn.Module) -> Step:
     """Opacus' per-example gradients, squared."""
-    from opacus.grad_sample import GradSampleModule
-
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    wrapped = GradSampleModule(model.train(), batch_first=True, loss_reduction="sum")
+    wrapped = import_module("opacus.grad_sample").GradSampleModule(
+        model.train(), batch_first=True, loss_reduction="sum"
+    )
 
     def step(batch: Batch) -> dict[str, Tensor]:
         wrapped.zero_grad(set_to_none=True)
@@ -165,25 +165,18 @@ CONTENDERS: dict[str, Callable[[nn.Module], Step]] = {
 
 def available(names: list[str]) -> list[str]:
     """Those whose packages are installed."""
-    found = []
-    for name in names:
-        with suppress(ImportError):
-            if name.startswith("BackPACK"):
-                import backpack.extensions  # noqa: F401
-            if name == "Opacus":
-                import opacus.grad_sample  # noqa: F401
-            found.append(name)
-    return found
+    packages = {"BackPACK (Linear only)": "backpack", "Opacus": "opacus"}
+    return [name for name in names if name not in packages or find_spec(packages[name]) is not None]
 
 
 def _zeros(model: nn.Module) -> dict[str, Tensor]:
     return {name: torch.zeros_like(p) for name, p in trained(model).items()}
 
 
-def _add_squared_grads(model: nn.Module, totals: dict[str, Tensor]) -> None:
+def _add_squared_grads(model: nn.Module, totals: dict[str, Tensor], scale: float = 1.0) -> None:
     for name, parameter in trained(model).items():
         if parameter.grad is not None:
-            totals[name].addcmul_(parameter.grad, parameter.grad)
+            totals[name].addcmul_(parameter.grad, parameter.grad, value=scale)
 
 
 def _additive(mask: Tensor, causal: bool) -> Tensor:
