@@ -19,6 +19,7 @@ from pipeline.labels import LabelSet
 from pipeline.modeling import trainer_checkpoints, training
 from pipeline.modeling.batches import Examples, encode
 from pipeline.modeling.checkpoint import Classifier, new_classifier
+from pipeline.modeling.head import trained_parameters
 from pipeline.modeling.interruption import is_out_of_memory, more_accumulation
 from pipeline.modeling.metrics import Metric
 from pipeline.modeling.resume import RECORD_FILE, REQUIRED, Resumption
@@ -59,12 +60,14 @@ def train(base: Path, rows: tuple[list[toy.Row], LabelSet]) -> Callable[..., Tra
         classifier = new_classifier(str(base), labels, seed=0)
         model = classifier.model
         anchor = {name: p.detach().clone() for name, p in model.named_parameters()}
-        weights = {name: torch.full_like(p, 0.5) for name, p in anchor.items()}
+        settings = SETTINGS.model_copy(update=changes)
+        held = trained_parameters(model, settings.layers)
+        weights = {name: torch.full_like(anchor[name], 0.5) for name in held}
         result = finetune(
             classifier,
             examples(classifier, table[:28], labels),
             Validation(examples(classifier, table[28:34], labels), Examples((), (), ())),
-            settings=SETTINGS.model_copy(update=changes),
+            settings=settings,
             consolidation=Consolidation(anchor, weights, lambda_),
             seed=7,
             autocast=None,
@@ -142,6 +145,17 @@ def test_a_training_stopped_by_a_signal_resumes_to_the_same_bits(
     assert stop.value.signum == signal.SIGTERM
     assert [path.name for path in resumption.folder.iterdir()] == [f"checkpoint-{step}"]
     assert_equal(train(resumption), undisturbed)
+
+
+@pytest.mark.parametrize("layers", ["head", "top:1"])
+def test_a_training_of_some_layers_resumes_to_the_same_bits(
+    train: Callable[..., Trained], resumption: Resumption, monkeypatch: pytest.MonkeyPatch, layers: str
+) -> None:
+    with monkeypatch.context() as patch:
+        stopped_at(6, patch)
+        with pytest.raises(StoppedBySignal):
+            train(resumption, layers=layers)
+    assert_equal(train(resumption, layers=layers), train(layers=layers))
 
 
 def test_saving_at_every_step_changes_no_bit(
