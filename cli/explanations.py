@@ -116,14 +116,7 @@ def frontier_text(result: "TuneResult") -> str:
                 f"{point.new_accuracy:.2f}",
             ]
         )
-    header = [
-        "lambda",
-        "",
-        "prior change",
-        f"{100 * result.confidence:g}% interval",
-        "1/2 d'Fd",
-        "new change",
-    ]
+    header = ["lambda", "", "prior change", f"{100 * result.confidence:g}% interval", "1/2 d'Fd", "slope"]
     header += ["whole F", "new change", "gain kept", "prior/new", "prior acc", "new acc"]
     before = result.before
     lines = [

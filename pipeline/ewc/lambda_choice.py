@@ -125,8 +125,8 @@ def next_to_train(
     """The index of the grid that tells most about where harm ends; None when enough is known.
 
     Harm and gain fall as lambda grows, so the smallest harmless lambda lies between the largest harmful
-    and the smallest harmless trained one, and where a harmful one keeps too little gain already there is
-    none. The predicted curve, moved along the grid to meet the newest trained point, says where in
+    and the smallest harmless trained one, and not above a harmful one that keeps too little gain. The
+    predicted curve, moved along the grid to meet the newest trained point, says where in
     between; two trained points say how fast harm really falls.
 
     Args:
@@ -139,19 +139,26 @@ def next_to_train(
         return None if 0 in trained else 0
     count = len(predicted)
     high = min((i for i, point in trained.items() if point.is_harmless), default=count)
-    low = max((i for i, point in trained.items() if not point.is_harmless and i < high), default=-1)
+    harmful = [i for i, point in trained.items() if not point.is_harmless and i < high]
+    enough = keep * -plain.new_change
+    poor = min((i for i in harmful if -trained[i].new_change < enough), default=None)
+    if poor is not None:
+        # whatever is larger keeps less still; only what lies below it can do both
+        rich = max((i for i in harmful if i < poor), default=-1)
+        return (rich + poor) // 2 if poor - rich > 1 else None
+    low = max(harmful, default=-1)
     if high - low <= 1:
-        return None
-    if low >= 0 and -trained[low].new_change < keep * -plain.new_change:
         return None
     if low >= 0 and high < count:
         return (low + high) // 2
-    guess = next((i for i, point in enumerate(predicted) if point.is_harmless), count - 1)
+    guess = next((i for i, point in enumerate(predicted) if point.is_harmless), None)
+    if guess is None:
+        guess = max((i for i, point in enumerate(predicted) if -point.new_change >= enough), default=0)
     if not trained:
         return guess
     newest = list(trained)[-1]
     guess += newest - _place(predicted, trained[newest].prior_change)
-    stride = 2 ** (len(trained) - 1)  # doubled each time, so that no prediction is wrong for long
+    stride: int = 2 ** (len(trained) - 1)  # doubled each time, so that no prediction is wrong for long
     if high < count:
         return max(min(guess, high - stride), 0)
     guess = max(guess, _extrapolated(trained, low), low + stride)

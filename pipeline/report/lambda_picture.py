@@ -18,7 +18,7 @@ def lambda_picture(frontier: LambdaFrontier, kind: Literal["svg", "png"] | str) 
     import matplotlib
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.0, 4.8), layout="constrained")
     axes: Any = figure.subplots()
     axes.axhline(0.0, color="0.4", linewidth=0.8)
     for name, colour, attribute in (
@@ -63,7 +63,7 @@ def lambda_picture(frontier: LambdaFrontier, kind: Literal["svg", "png"] | str) 
     axes.set_xscale("log")
     axes.set_xlabel(f"{frontier.key} (log scale)")
     axes.set_ylabel("change of the validation loss (nats)")
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small", frameon=False)
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with matplotlib.rc_context({"svg.hashsalt": "lambda", "svg.fonttype": "none"}):

@@ -112,13 +112,31 @@ def test_harmless_plain_training_asks_for_the_smallest_lambda_alone() -> None:
     assert list(search(truth, truth, plain=point(0.0, 0.005, -1.0))) == [0]
 
 
-def test_search_ends_where_a_harmful_lambda_keeps_too_little_gain() -> None:
-    truth = [point(10.0**i, 0.4 - 0.02 * i, -1.0 + 0.3 * i) for i in range(9)]
+def kept(truth: list[Measured], predicted: list[Measured], keep: float = 0.8) -> dict[int, Measured]:
+    """The search with a share of the gain that must stay."""
     trained: dict[int, Measured] = {}
-    while (index := next_to_train(truth, trained, plain=PLAIN, keep=0.8)) is not None:
+    while (index := next_to_train(predicted, trained, plain=PLAIN, keep=keep)) is not None:
+        assert index not in trained
         trained[index] = truth[index]
-    assert len(trained) == 1
+    return trained
+
+
+def test_search_ends_between_harm_and_too_little_gain() -> None:
+    truth = [point(10.0**i, 0.4 - 0.02 * i, -1.0 + 0.05 * i) for i in range(13)]
+    trained = kept(truth, truth)
+    assert sorted(trained)[0] == 4
+    assert len(trained) <= 4
     assert choose(list(trained.values()), plain=PLAIN, keep=0.8).lambda_ is None
+
+
+def test_harm_that_no_lambda_holds_does_not_hide_a_smaller_one() -> None:
+    """Rows of new labels cost the prior months something at every lambda; their narrow interval shows it late."""
+    harm = [(0.3, 0.1), (0.2, 0.1), (0.05, 0.07), (0.02, 0.03), (0.014, 0.01), (0.016, 0.008), (0.016, 0.008)]
+    gain = [-1.0, -0.99, -0.97, -0.9, -0.65, -0.6, -0.57]
+    truth = [point(10.0**i, h, g, width=w) for i, ((h, w), g) in enumerate(zip(harm, gain, strict=True))]
+    predicted = [point(10.0**i, 0.3, -1.0 + 0.01 * i) for i in range(7)]
+    trained = kept(truth, predicted)
+    assert choose(list(trained.values()), plain=PLAIN, keep=0.8).lambda_ in (10.0**2, 10.0**3)
 
 
 def test_two_trained_points_say_how_fast_harm_falls() -> None:
