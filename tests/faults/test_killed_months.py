@@ -12,7 +12,7 @@ import pytest
 from tests.faults.disturbance import KILLED, copy_of, failing, forked, killing, run_month, run_with
 from tests.faults.outcome import Undisturbed, assert_converges, assert_nothing_is_lost
 
-STRIDE = 37
+STRIDE = 71
 """Of the shortened sets; prime, so that they meet every kind of step."""
 CANNOT_WRITE = 74
 

@@ -24,9 +24,12 @@ PLACES = (
     "rename registry.json",
     "rename champion",
 )
+SHORT = ("rename ingest", "rename fisher.safetensors", "mkdir .finetune.partial", "rename registry.json")
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", [place if place in SHORT else pytest.param(place, marks=pytest.mark.slow) for place in PLACES]
+)
 def test_sigterm_outside_of_training_stops_at_once(
     launched: Path, tmp_path: Path, undisturbed: Undisturbed, place: str
 ) -> None:
@@ -36,8 +39,9 @@ def test_sigterm_outside_of_training_stops_at_once(
     assert_converges(workspace, undisturbed)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("step", "signum"), [(1, signal.SIGINT), (2, signal.SIGTERM), (3, signal.SIGINT), (4, signal.SIGTERM)]
+)
 def test_a_signal_while_training_finishes_the_step_and_saves_it(
     launched: Path, tmp_path: Path, undisturbed: Undisturbed, step: int, signum: signal.Signals
 ) -> None:
