@@ -29,6 +29,7 @@ retrain = typer.Typer(
     help="Retrain a text classifier every month on its feedback, with forgetting bounded, measured and explained.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     add_completion=False,
 )
 fisher = typer.Typer(
@@ -36,6 +37,7 @@ fisher = typer.Typer(
     help="Compute and look at the Fisher diagonal of a checkpoint.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     add_completion=False,
 )
 commands_month.register(retrain)
