@@ -148,10 +148,14 @@ def test_a_file_of_an_unknown_form_is_told(launched: Path) -> None:
     assert ".jsonl" in done.err
 
 
-@pytest.mark.parametrize("position", [3, 40, -5])
-def test_changed_bits_of_the_champion_are_found_before_a_month_starts(launched: Path, position: int) -> None:
+@pytest.mark.parametrize(
+    ("arm", "position"), [("default", 3), ("default", 40), ("default", -5), ("plain", -5), ("freeze", -5)]
+)
+def test_changed_bits_of_the_champion_are_found_before_a_month_starts(
+    launched: Path, arm: str, position: int
+) -> None:
     damage(launched / CHECKPOINT / "model.safetensors", position)
-    done = run(launched)
+    done = run(launched, "-o", f"arm={arm}")
     assert done.code == 5
     assert str(launched / CHECKPOINT) in done.err
     assert not (launched / "runs/2026-02/001/finetune").exists()

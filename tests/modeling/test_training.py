@@ -196,6 +196,9 @@ def test_only_the_named_layers_change(make: Make) -> None:
     changed = {name for name, p in parameters(classifier).items() if not torch.equal(p, before[name])}
     assert changed
     assert all(name.startswith(("bert.encoder.layer.1.", "bert.pooler.", "classifier.")) for name in changed)
+    frozen = {name for name, p in classifier.model.named_parameters() if not p.requires_grad}
+    assert frozen.isdisjoint(changed)
+    assert {"bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.output.dense.bias"} <= frozen
 
 
 def test_training_learns_the_toy_task(make: Make) -> None:
@@ -321,12 +324,21 @@ def test_replayed_rows_join_every_step(make: Make, accumulation: int) -> None:
     assert [sum(row in memory for row in step) for step in per_step] == [4, 4, 4]
 
 
-def test_a_later_epoch_starts_where_the_schedule_says(make: Make) -> None:
-    result = train(make(), ROWS[:40], epochs=2, batch_size=8, warmup=0.2, learning_rate=1e-3)
+@pytest.mark.parametrize(("warmup", "halfway"), [(0.0, 5e-4), (0.5, 1e-3)])
+def test_the_learning_rate_rises_and_then_falls_to_zero(make: Make, warmup: float, halfway: float) -> None:
+    result = train(make(), ROWS[:40], epochs=2, batch_size=8, warmup=warmup, learning_rate=1e-3)
     rates = [metric.learning_rate for metric in steps(result)]
     assert result.steps == 10
-    assert all(0 <= rate <= 1e-3 for rate in rates if rate is not None)
-    assert rates[-1] < rates[0]  # type: ignore[operator]
+    assert rates == [pytest.approx(halfway, abs=2.1e-4), pytest.approx(0.0, abs=2.1e-4)]
+
+
+@pytest.mark.usefixtures("sgd")
+def test_the_task_gradient_is_clipped_to_its_limit(make: Make) -> None:
+    classifier = make()
+    before = parameters(classifier)
+    train(classifier, ROWS[:8], learning_rate=1.0, max_grad_norm=0.01)
+    moved = sum((p - before[name]).square().sum().item() for name, p in parameters(classifier).items())
+    assert moved**0.5 == pytest.approx(0.01, rel=1e-3)
 
 
 PROCESS = """
