@@ -266,7 +266,9 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise BadConfig(f"{file}: no such file. Run: retrain init") from None
     except PermissionError:
-        raise AccessDenied(f"{file}: may not be read. Check the owner and permissions of {file.parent}") from None
+        raise AccessDenied(
+            f"{file}: may not be read. Check the owner and permissions of {file.parent}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"{file}: cannot be read as UTF-8 text: {error}") from None
     values = _parse_yaml(text, where=str(file))

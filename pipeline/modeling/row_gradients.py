@@ -62,7 +62,9 @@ def pushes(
             loss = F.cross_entropy(model(**batch).logits.float(), torch.tensor([label], device=model.device))
             gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
             push, length = _sums(dict(zip(named, gradients, strict=True)), weights)
-            found.append(Push(row, examples.ids[row], float(loss.detach()), push, push / length if length else 0.0))
+            found.append(
+                Push(row, examples.ids[row], float(loss.detach()), push, push / length if length else 0.0)
+            )
             advance(1)
     finally:
         for name, parameter in model.named_parameters():
