@@ -1,6 +1,7 @@
 """The diagonal Fisher of a model, per example, at about the cost of one batched forward and backward."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 
 import torch
@@ -14,6 +15,7 @@ from pipeline.ewc.fisher.estimate import ESTIMATORS, Batch, FisherEstimate, Fish
 from pipeline.ewc.fisher.examples import batch_size, forward_logits, named_examples, scored_logits
 from pipeline.ewc.fisher.fallback import add_one_at_a_time, disagreeing, forward_hooked
 from pipeline.ewc.fisher.prepared import prepared
+from pipeline.ewc.fisher.selection import pick
 from pipeline.progress import Advance
 
 _FEWEST_BEFORE_STOPPING = 64
@@ -30,6 +32,7 @@ def fisher_diagonal(
     autocast_dtype: torch.dtype | None = None,
     stop_at_relative_error: float | None = None,
     advance: Advance | None = None,
+    backward_examples: int | None = None,
 ) -> FisherEstimate:
     """Estimate the diagonal of the Fisher information of the model's predictions.
 
@@ -49,12 +52,17 @@ def fisher_diagonal(
         stop_at_relative_error: stop once the trace's standard error is at most this share of the trace;
             the batches must then come in random order.
         advance: told after every batch.
+        backward_examples: look at all examples with a forward only, and backward through about this many,
+            picked in proportion to their uncertainty and weighted so that the mean stays unbiased; not
+            with `empirical` nor with `stop_at_relative_error`. A model that fits its data has most of its
+            Fisher in few examples.
 
     Returns:
         The estimate, on the model's device.
 
     Raises:
-        UsageError: an unknown estimator or parameter, or a model that gives no class logits.
+        UsageError: an unknown estimator or parameter, arguments that exclude each other, or a model that
+            gives no class logits.
         NoInput: no examples.
         TrainingDiverged: logits or sums that are not finite.
 
@@ -64,13 +72,14 @@ def fisher_diagonal(
     sums, choice, fallback = accumulate(
         model,
         batches,
-        choice=None if estimator == "auto" else asked_for(checked_estimator(estimator), draws),
+        choice=requested(estimator, draws, backward_examples, stop_at_relative_error),
         draws=draws,
         parameters=parameters,
         seed=seed,
         autocast_dtype=autocast_dtype,
         stop_at_relative_error=stop_at_relative_error,
         advance=advance,
+        backward_examples=backward_examples,
     )
     return sums.estimate(
         estimator=choice.estimator, reason=choice.reason, draws=choice.draws, fallback_parameters=fallback
@@ -89,6 +98,7 @@ def accumulate(
     autocast_dtype: torch.dtype | None = None,
     stop_at_relative_error: float | None = None,
     advance: Advance | None = None,
+    backward_examples: int | None = None,
     agree: Callable[[Choice | None], Choice | None] | None = None,
 ) -> tuple[FisherSums, Choice, tuple[str, ...]]:
     """`fisher_diagonal` before the division: the sums, the choice, and the parameters without a rule.
@@ -113,8 +123,18 @@ def accumulate(
         if first is None or choice is None:
             return sums, choice or Choice("none", 0), ()
         capture.fallback.update(disagreeing(model, wanted, capture, first, seed=seed, scratch=sums))
-        for batch in chain([first], stream):
-            _add_batch(model, wanted, capture, batch, choice, seed, autocast_dtype, sums)
+        left: Iterable[Batch] = chain([first], stream)
+        if backward_examples is not None:
+            capture.begin(0)
+            left, seen = pick(
+                model, left, backward_examples, seed=seed, autocast_dtype=autocast_dtype, advance=advance
+            )
+            sums.picked = sum(batch_size(batch) for batch in left)
+            sums.examples = seen - sums.picked  # those that were not picked add nothing themselves
+            advance = None
+        work = _Pass(model, wanted, capture, choice, seed, autocast_dtype)
+        for batch in left:
+            work.add(batch, sums)
             if advance is not None:
                 advance(batch_size(batch))
             if stop_at_relative_error is not None and _settled(sums, stop_at_relative_error):
@@ -130,50 +150,59 @@ def choose(model: nn.Module, capture: Capture, batch: Batch, draws: int | None) 
     return chosen(scored_logits(model, batch, logits), draws)
 
 
-def checked_estimator(estimator: str) -> str:
-    """The name, if it is one.
+def requested(
+    estimator: str, draws: int | None, backward_examples: int | None, stop_at_relative_error: float | None
+) -> Choice | None:
+    """What was asked for; None leaves it to `choose`.
 
     Raises:
-        UsageError: it is not.
+        UsageError: there is no such estimator, or the wishes exclude each other.
     """
     if estimator not in ESTIMATORS:
         raise UsageError(f"Fisher: expected an estimator of {', '.join(ESTIMATORS)}, found {estimator!r}.")
-    return estimator
+    if backward_examples is not None and (estimator == "empirical" or stop_at_relative_error is not None):
+        other = "the empirical estimator" if estimator == "empirical" else "stop_at_relative_error"
+        raise UsageError(f"Fisher: expected backward_examples without {other}, found both.")
+    return None if estimator == "auto" else asked_for(estimator, draws)
 
 
-def _add_batch(
-    model: nn.Module,
-    wanted: Mapping[str, nn.Parameter],
-    capture: Capture,
-    batch: Batch,
-    choice: Choice,
-    seed: int,
-    autocast_dtype: torch.dtype | None,
-    sums: FisherSums,
-) -> None:
-    logits = forward_hooked(model, capture, batch, autocast_dtype)
-    scored = scored_logits(model, batch, logits)
-    traces = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
-    count = column_count(choice.estimator, choice.draws, *scored.logits.shape[1:])
-    for index, column in enumerate(columns(scored, choice.estimator, choice.draws, seed)):
-        capture.backward(
-            logits, column.reshape(logits.shape), last=index == count - 1, sums=sums, traces=traces
-        )
-    left = {name: parameter for name, parameter in wanted.items() if name in capture.fallback}
-    if left:
-        capture.begin(0)
-        add_one_at_a_time(
-            model,
-            left,
-            batch,
-            estimator=choice.estimator,
-            draws=choice.draws,
-            seed=seed,
-            sums=sums,
-            traces=traces,
-            autocast_dtype=autocast_dtype,
-        )
-    sums.add_traces(traces)
+@dataclass(frozen=True)
+class _Pass:
+    """What stays the same from batch to batch."""
+
+    model: nn.Module
+    wanted: Mapping[str, nn.Parameter]
+    capture: Capture
+    choice: Choice
+    seed: int
+    autocast_dtype: torch.dtype | None
+
+    def add(self, batch: Batch, sums: FisherSums) -> None:
+        """One forward, a backward for each column, and the parameters without a rule after that."""
+        estimator, draws = self.choice.estimator, self.choice.draws
+        logits = forward_hooked(self.model, self.capture, batch, self.autocast_dtype)
+        scored = scored_logits(self.model, batch, logits)
+        traces = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
+        count = column_count(estimator, draws, *scored.logits.shape[1:])
+        for index, column in enumerate(columns(scored, estimator, draws, self.seed), start=1):
+            self.capture.backward(
+                logits, column.reshape(logits.shape), last=index == count, sums=sums, traces=traces
+            )
+        left = {name: p for name, p in self.wanted.items() if name in self.capture.fallback}
+        if left:
+            self.capture.begin(0)
+            add_one_at_a_time(
+                self.model,
+                left,
+                batch,
+                estimator=estimator,
+                draws=draws,
+                seed=self.seed,
+                sums=sums,
+                traces=traces,
+                autocast_dtype=self.autocast_dtype,
+            )
+        sums.add_traces(traces)
 
 
 def _settled(sums: FisherSums, relative_error: float) -> bool:

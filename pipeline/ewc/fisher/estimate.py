@@ -14,7 +14,8 @@ Batch = Mapping[str, Tensor]
 
 `labels` are class ids [B], or token ids [B, T] with -100 ignored; only the empirical estimator reads
 their values. `example_keys` [B] int64 name the examples, so that random draws belong to an example
-wherever it stands; without them its position in the iteration is its name.
+wherever it stands; without them its position in the iteration is its name. `example_weights` [B] count an
+example's Fisher that many times.
 """
 
 ESTIMATORS = ("auto", "exact", "mc", "lowrank", "empirical")
@@ -40,6 +41,8 @@ class FisherEstimate:
     """Standard error of the trace, from the spread of the examples' own traces; nan for one example."""
     fallback_parameters: tuple[str, ...]
     """Parameters without a batched rule, which were done one example at a time."""
+    picked: int | None = None
+    """How many of the examples had a backward pass, where they were picked by their uncertainty."""
 
 
 @dataclass
@@ -52,6 +55,8 @@ class FisherSums:
     """Sum over examples of each example's trace."""
     squared_traces: float = 0.0
     """Sum over examples of the square of each example's trace."""
+    picked: int | None = None
+    """How many examples had a backward pass, if not all."""
 
     @classmethod
     def zeros(cls, parameters: Mapping[str, nn.Parameter]) -> "FisherSums":
@@ -96,7 +101,15 @@ class FisherSums:
         trace, error = self.trace()
         diagonal = {name: total.div_(self.examples) for name, total in self.squares.items()}
         return FisherEstimate(
-            diagonal, self.examples, estimator, reason, draws, trace, error, fallback_parameters
+            diagonal=diagonal,
+            examples=self.examples,
+            estimator=estimator,
+            reason=reason,
+            draws=draws,
+            trace=trace,
+            trace_standard_error=error,
+            fallback_parameters=fallback_parameters,
+            picked=self.picked,
         )
 
 

@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from pipeline.ewc.fisher.choice import Choice, asked_for
-from pipeline.ewc.fisher.engine import accumulate, checked_estimator
+from pipeline.ewc.fisher.choice import Choice
+from pipeline.ewc.fisher.engine import accumulate, requested
 from pipeline.ewc.fisher.estimate import Batch, FisherEstimate, FisherSums
 from pipeline.progress import Advance
 
@@ -26,6 +26,7 @@ def fisher_diagonal_over_processes(
     autocast_dtype: torch.dtype | None = None,
     stop_at_relative_error: float | None = None,
     advance: Advance | None = None,
+    backward_examples: int | None = None,
 ) -> FisherEstimate:
     """`fisher_diagonal` over the shares of all processes of the default group.
 
@@ -41,6 +42,7 @@ def fisher_diagonal_over_processes(
             is decided by the first process that has an example.
         stop_at_relative_error: as for `fisher_diagonal`, of the whole; each process stops by itself,
             at this error times the square root of their number.
+        backward_examples: as for `fisher_diagonal`, of the whole; each process picks its part among its own.
 
     Returns:
         The same estimate in every process.
@@ -54,7 +56,7 @@ def fisher_diagonal_over_processes(
     sums, choice, fallback = accumulate(
         model,
         batches,
-        choice=None if estimator == "auto" else asked_for(checked_estimator(estimator), draws),
+        choice=requested(estimator, draws, backward_examples, stop_at_relative_error),
         draws=draws,
         parameters=parameters,
         seed=seed,
@@ -62,6 +64,7 @@ def fisher_diagonal_over_processes(
         autocast_dtype=autocast_dtype,
         stop_at_relative_error=error,
         advance=advance,
+        backward_examples=None if backward_examples is None else -(-backward_examples // processes),
         agree=_first_with_examples if together else None,
     )
     if together:
@@ -90,8 +93,11 @@ def _add_over_processes(sums: FisherSums) -> None:
         dist.all_reduce(total)
     device = next((total.device for total in sums.squares.values()), torch.device("cpu"))
     counts = torch.tensor(
-        [float(sums.examples), sums.traces, sums.squared_traces], dtype=torch.float64, device=device
+        [float(sums.examples), sums.traces, sums.squared_traces, float(sums.picked or 0)],
+        dtype=torch.float64,
+        device=device,
     )
     dist.all_reduce(counts)
-    examples, sums.traces, sums.squared_traces = counts.tolist()
+    examples, sums.traces, sums.squared_traces, picked = counts.tolist()
     sums.examples = int(examples)
+    sums.picked = int(picked) or None
