@@ -10,7 +10,7 @@ from tests.faults.disturbance import StandingClock, artifacts, copy_of, finished
 from tests.faults.outcome import Undisturbed
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def same_circumstances() -> Iterator[None]:
     """What differs from run to run without being a fault: time, the checkout; and flushing, which takes long."""
     from cli import commands_month
@@ -26,7 +26,7 @@ def same_circumstances() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def undisturbed(_launched: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """What the month comes to when nothing happens, and by which changes to the disk."""
     workspace = copy_of(_launched, tmp_path_factory.mktemp("undisturbed") / "workspace")
