@@ -55,11 +55,12 @@ def chosen(sample: Scored, draws: int | None) -> Choice:
     best = draws or min(costs, key=lambda k: (costs[k], k))
     if best >= classes - 1:
         return Choice("exact", classes - 1, f"{seen}: exact, {classes - 1} columns hold every class")
+    if best == 1:
+        return Choice("lowrank", 1, f"{seen}: lowrank, one random column")
     share = 1 - left[min(best, len(left)) - 1] ** 0.5
+    leading = f"{best - 1} leading column{'s' if best > 2 else ''}"
     return Choice(
-        "lowrank",
-        best,
-        f"{seen}: lowrank, {best - 1} leading columns hold {share:.0%} of the spread, one random",
+        "lowrank", best, f"{seen}: lowrank, {leading} with {share:.0%} of the spread and a random one"
     )
 
 

@@ -29,13 +29,13 @@ def test_two_or_three_classes_are_done_exactly(classes: int, scale: float) -> No
 def test_a_confident_model_of_many_classes_gets_its_leading_column() -> None:
     choice = chosen(sample(random_logits(90, 6.0)), None)
     assert (choice.estimator, choice.draws) == ("lowrank", 2)
-    assert "1 leading columns hold" in choice.reason
+    assert "1 leading column with" in choice.reason
 
 
 def test_a_model_that_knows_nothing_gets_one_random_column() -> None:
     choice = chosen(sample(random_logits(90, 0.1)), None)
     assert (choice.estimator, choice.draws) == ("lowrank", 1)
-    assert "mean confidence 0.01 on 16 examples" in choice.reason
+    assert "mean confidence 0.01 on 16 examples: lowrank, one random column" in choice.reason
 
 
 def test_a_language_model_gets_one_random_column() -> None:
