@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -70,6 +71,7 @@ def minilm_with_lora() -> nn.Module:
     """Adapters of rank 8 on query and value, and the head; nothing else is trained."""
     from peft import LoraConfig, get_peft_model
 
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
     settings = LoraConfig(
         r=8, target_modules=["query", "value"], task_type="SEQ_CLS", init_lora_weights=False
     )
@@ -140,7 +142,6 @@ def time_case(case: Case, rounds: int) -> dict[str, list[float]]:
                 spent = cpu_seconds(lambda name=name, batch=batch: steps[name](batch))  # type: ignore[misc]
                 if index:  # the first round warms up
                     seconds[name].append(spent)
-            gc.collect()
             handed = time.process_time()
             yield batch
             if index:
