@@ -105,7 +105,7 @@ def _column_dtype(logits: Tensor) -> torch.dtype:
 def _finish(column: Tensor, scored: Scored) -> Tensor:
     column.mul_(scored.mask.unsqueeze(-1))
     if scored.weights is not None:
-        column.mul_(scored.weights.to(column.dtype).sqrt()[:, None, None])
+        column.mul_(scored.weights.to(column).sqrt()[:, None, None])
     return column.to(scored.logits.dtype)
 
 
