@@ -25,8 +25,10 @@ from pipeline.stages.month import Request, launch, run_month
 from pipeline.stages.new_workspace import make_workspace
 from pipeline.stages.stage import LaunchInput
 from pipeline.stages.tables import rows_of
+from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import Workspace
+from pipeline.store.stage_directory import require_stage
 from pipeline.store.tables import read_jsonl, write_jsonl
 
 ARMS = ("freeze", "plain", "head", "ewc", "replay", "default", "joint")
@@ -225,6 +227,19 @@ def _launch(
     clock: Clock,
     progress: Progress,
 ) -> None:
+    """Launch a workspace; one that was launched from the same checkpoint and has gone on stays as it is."""
+    champion = read_registry(space).champion
+    if champion is not None and champion.month != str(month):
+        attempt = space.latest_attempt(month)
+        made_from = require_stage(attempt.stage("finetune")).inputs if attempt is not None else {}
+        if source.checkpoint is None or made_from.get("adopted checkpoint") != checkpoint_hash(
+            source.checkpoint
+        ):
+            raise UsageError(
+                f"{space.root}: was replayed from another launch than the one that is there now. "
+                "Remove that folder and run the same command again"
+            )
+        return
     plain_launch = config.model_copy(update={"arm": "default"})
     launch(space, plain_launch, month, source, request=request, clock=clock, progress=progress)
 

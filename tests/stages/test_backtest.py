@@ -63,6 +63,7 @@ def test_a_backtest_compares_arms_and_leaves_the_champion_alone(launched: Path) 
     assert document["arms"][0]["prior_change"] == 0.0
     assert (launched / "registry.json").read_bytes() == registry
     again = call(*words)
+    assert again.code == 0, again.err
     assert json.loads(again.out) == document
 
 
