@@ -40,6 +40,15 @@ def head_parameters(model: Any) -> set[str]:
     return {name for name, _ in model.named_parameters() if not name.startswith(encoder)}
 
 
+def layer_stack(model: Any) -> tuple[str, nn.ModuleList]:
+    """The name and modules of the model's longest stack of layers, bottom first; empty where it has none."""
+    return max(
+        ((name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)),
+        key=lambda item: len(item[1]),
+        default=("", nn.ModuleList()),
+    )
+
+
 def trained_parameters(model: Any, layers: str) -> list[str]:
     """Names of the parameters that `layers` (`all`, `encoder`, `top:N` or `head`) trains, in model order.
 
@@ -52,11 +61,7 @@ def trained_parameters(model: Any, layers: str) -> list[str]:
     if layers == "head":
         head = head_parameters(model)
         return [name for name in names if name in head]
-    stack_name, stack = max(
-        ((name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)),
-        key=lambda item: len(item[1]),
-        default=("", nn.ModuleList()),
-    )
+    stack_name, stack = layer_stack(model)
     if not len(stack):
         raise BadConfig(
             f"train.layers {layers}: {type(model).__name__} has no stack of layers. Use all or head"

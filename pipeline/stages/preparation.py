@@ -1,5 +1,6 @@
 """What a month's training starts from: rows tokenised, head grown, anchor kept, Fisher aligned; done once."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.modeling.batches import Examples
     from pipeline.modeling.checkpoint import Classifier
+    from pipeline.modeling.frozen_layers import FrozenLayers
     from pipeline.modeling.resume import Resumption
     from pipeline.modeling.task_loss import Distillation
     from pipeline.modeling.training import Consolidation, TrainingResult
@@ -39,6 +41,7 @@ class Prepared:
         classifier: at the weights that training starts from.
         anchor: theta*, all parameters, the new labels' rows among them.
         fisher: raw F of the months before, aligned to the grown head; None without a penalty.
+        frozen: what the layers that stay as they are say about every row; None where none does.
     """
 
     context: RunContext
@@ -52,6 +55,7 @@ class Prepared:
     distillation: "Distillation | None"
     anchor: "dict[str, Tensor]"
     fisher: "dict[str, Tensor] | None"
+    frozen: "FrozenLayers | None"
 
     def consolidation(self, lambda_: float) -> "Consolidation | None":
         """The recipe's penalty at a lambda; None without a Fisher."""
@@ -81,20 +85,27 @@ class Prepared:
         from pipeline.modeling.device import autocast_dtype
         from pipeline.modeling.training import Replay, finetune
 
-        return finetune(
-            self.classifier,
-            self.train,
-            watched,
-            settings=self.settings,
-            consolidation=consolidation,
-            seed=self.context.config.seed,
-            autocast=autocast_dtype(self.settings.precision, self.classifier.model.device),
-            replay=Replay(self.memory, self.context.recipe.replayed_per_step) if len(self.memory) else None,
-            log_prior=self.log_prior,
-            distillation=self.distillation,
-            progress=self.context.progress,
-            resumption=resumption,
-        )
+        with self.looked_up():
+            return finetune(
+                self.classifier,
+                self.train,
+                watched,
+                settings=self.settings,
+                consolidation=consolidation,
+                seed=self.context.config.seed,
+                autocast=autocast_dtype(self.settings.precision, self.classifier.model.device),
+                replay=Replay(self.memory, self.context.recipe.replayed_per_step)
+                if len(self.memory)
+                else None,
+                log_prior=self.log_prior,
+                distillation=self.distillation,
+                progress=self.context.progress,
+                resumption=resumption,
+            )
+
+    def looked_up(self) -> "AbstractContextManager[None]":
+        """While open, the classifier's frozen layers are looked up instead of run, for the rows made ready."""
+        return self.frozen.looked_up(self.classifier.model) if self.frozen is not None else nullcontext()
 
 
 def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
@@ -104,7 +115,8 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         fisher_file: of the base; None for a training without penalty.
     """
     from pipeline.modeling.checkpoint import base_location, load_classifier, new_classifier
-    from pipeline.modeling.device import choose_device
+    from pipeline.modeling.device import autocast_dtype, choose_device
+    from pipeline.modeling.frozen_layers import remember_frozen_layers
 
     config, recipe = context.config, context.recipe
     labels = labels_of(context.attempt)
@@ -127,11 +139,18 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         new=tokenised(rows_of(context.output("ingest") / VALIDATION_FILE)),
         prior=tokenised(validation_rows(context.workspace, ancestors(context.workspace, context.base))),
     )
+    frozen = remember_frozen_layers(
+        classifier,
+        [row for rows in (train, memory, validation.new, validation.prior) for row in rows.encoded],
+        settings.layers,
+        autocast=autocast_dtype(settings.precision, classifier.model.device),
+    )
     log_prior, taught = None, None
     if context.base is not None and not recipe.from_scratch:
-        taught = _distillation(context, classifier, train, memory) if recipe.distills else None
-        log_prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
-        classifier = _with_new_labels(context, classifier, labels, train, memory, log_prior)
+        with frozen.looked_up(classifier.model) if frozen is not None else nullcontext():
+            taught = _distillation(context, classifier, train, memory) if recipe.distills else None
+            log_prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
+            classifier = _with_new_labels(context, classifier, labels, train, memory, log_prior)
     anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
     return Prepared(
         context=context,
@@ -145,6 +164,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         distillation=taught,
         anchor=anchor,
         fisher=_aligned_fisher(fisher_file, anchor) if fisher_file is not None else None,
+        frozen=frozen,
     )
 
 
