@@ -40,6 +40,13 @@ def importance(fisher: Tensors, names: Collection[str], scale: Literal["mean", "
     return {name: fisher[name] / divisor for name in names}
 
 
+def raw_lambda(
+    fisher: Tensors, names: Collection[str], scale: Literal["mean", "raw"], lambda_: float
+) -> float:
+    """The strength that does with F itself what `lambda_` does with W: lambda / mean F, or lambda under `raw`."""
+    return lambda_ / mean_fisher(fisher, names) if scale == "mean" else lambda_
+
+
 def penalty(parameters: Tensors, anchor: Tensors, weights: Tensors, lambda_: float) -> Tensor:
     """lambda * sum_i W_i (theta_i - theta*_i)^2, a scalar; differentiable in `parameters`.
 
@@ -51,33 +58,3 @@ def penalty(parameters: Tensors, anchor: Tensors, weights: Tensors, lambda_: flo
     """
     terms = [(weights[name] * (parameters[name] - anchor[name]).square()).sum() for name in weights]
     return lambda_ * torch.stack(terms).sum()
-
-
-@torch.no_grad()
-def add_penalty_gradient_(
-    parameters: Tensors, anchor: Tensors, weights: Tensors, lambda_: float, *, with_value: bool = False
-) -> float | None:
-    """Add the penalty's gradient, 2 lambda W (theta - theta*), to each parameter's `.grad` in place.
-
-    Called once per optimizer step, after clipping and after gradients are reduced over processes, so
-    that neither accumulation, clipping nor the process count scales it.
-
-    Args:
-        with_value: also return the penalty's value at theta (one more pass and a device sync).
-    """
-    names = list(weights)
-    deltas = torch._foreach_sub([parameters[n].detach() for n in names], [anchor[n] for n in names])
-    pull = torch._foreach_mul(deltas, [weights[n] for n in names])
-    value: float | None = None
-    if with_value:
-        terms = [
-            torch.dot(p.flatten().float(), d.flatten().float()) for p, d in zip(pull, deltas, strict=True)
-        ]
-        value = lambda_ * float(torch.stack(terms).sum(dtype=torch.float64))
-    for name, step in zip(names, pull, strict=True):
-        gradient = parameters[name].grad
-        if gradient is None:
-            parameters[name].grad = (2.0 * lambda_ * step).to(parameters[name].dtype)
-        else:
-            gradient.add_(step, alpha=2.0 * lambda_)
-    return value

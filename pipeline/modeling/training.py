@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from pipeline.config import TrainSection
 from pipeline.errors import StoppedBySignal, TrainingDiverged
-from pipeline.ewc.penalty import add_penalty_gradient_
+from pipeline.ewc.penalty_step import PenaltyStep
 from pipeline.modeling.batches import Examples, pad
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import head_parameters, trained_parameters
@@ -38,9 +38,9 @@ class Consolidation:
     """What holds the weights back: lambda * sum_i W_i (theta_i - theta*_i)^2.
 
     Attributes:
-        anchor: theta*, name to tensor, for the trained parameters.
-        weights: W, same names and shapes.
-        lambda_: the strength.
+        anchor: theta*, name to tensor, for the trained parameters; never changed.
+        weights: W, same names and shapes, in any scale: the raw Fisher serves, so that no copy is needed.
+        lambda_: the strength that goes with that scale.
     """
 
     anchor: dict[str, Tensor]
@@ -92,17 +92,13 @@ class PenaltyCallback(TrainerCallback):
     """Adds the penalty's gradient once per optimizer step: after accumulation, reduction and clipping."""
 
     def __init__(self, parameters: dict[str, nn.Parameter], consolidation: Consolidation) -> None:
-        self.parameters, self.consolidation, self.value = parameters, consolidation, 0.0
+        anchor, weights = consolidation.anchor, consolidation.weights
+        self.step = PenaltyStep(parameters, anchor, weights, consolidation.lambda_)
+        self.value = 0.0
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         due = (state.global_step + 1) % args.logging_steps == 0 or state.global_step + 1 == state.max_steps
-        value = add_penalty_gradient_(
-            self.parameters,
-            self.consolidation.anchor,
-            self.consolidation.weights,
-            self.consolidation.lambda_,
-            with_value=due,
-        )
+        value = self.step.add_gradient_(with_value=due)
         if value is not None:
             self.value = value
 
@@ -149,7 +145,7 @@ def finetune(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
     parameters = {name: parameter for name, parameter in model.named_parameters() if name in trained}
-    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    start = _start(parameters, consolidation)
     penalty = PenaltyCallback(parameters, consolidation) if consolidation else None
     memory = replay.examples if replay is not None else Examples((), (), ())
     order = EpochOrder(
@@ -267,6 +263,15 @@ def finetune(
     return TrainingResult(
         steps=output.global_step, final_task_loss=output.training_loss, metrics=metrics.metrics
     )
+
+
+def _start(parameters: dict[str, nn.Parameter], consolidation: Consolidation | None) -> dict[str, Tensor]:
+    """The weights that training starts from: the anchor itself where it is the same, else a copy."""
+    anchor = consolidation.anchor if consolidation is not None else {}
+    return {
+        name: anchor[name] if name in anchor and torch.equal(anchor[name], p) else p.detach().clone()
+        for name, p in parameters.items()
+    }
 
 
 @torch.no_grad()

@@ -59,7 +59,7 @@ class Prepared:
 
     def consolidation(self, lambda_: float) -> "Consolidation | None":
         """The recipe's penalty at a lambda; None without a Fisher."""
-        from pipeline.ewc.penalty import importance
+        from pipeline.ewc.penalty import raw_lambda
         from pipeline.modeling.head import head_parameters, trained_parameters
         from pipeline.modeling.training import Consolidation
 
@@ -67,12 +67,14 @@ class Prepared:
             return None
         recipe = self.context.recipe
         names = trained_parameters(self.classifier.model, recipe.layers)
-        weights = importance(self.fisher, names, self.context.config.ewc.scale)
-        if not recipe.protects_head:
-            head = head_parameters(self.classifier.model)
-            weights = {name: weight for name, weight in weights.items() if name not in head}
-        anchor = {name: self.anchor[name] for name in weights}
-        return Consolidation(anchor=anchor, weights=weights, lambda_=lambda_)
+        strength = raw_lambda(self.fisher, names, self.context.config.ewc.scale, lambda_)
+        free = set() if recipe.protects_head else head_parameters(self.classifier.model)
+        held = [name for name in names if name not in free]
+        return Consolidation(
+            anchor={name: self.anchor[name] for name in held},
+            weights={name: self.fisher[name] for name in held},
+            lambda_=strength,
+        )
 
     def fit(
         self,

@@ -169,7 +169,8 @@ def prepare_trial(context: RunContext) -> Trial:
     assert consolidation is not None
     metadata = read_fisher(file)[1]
     months = sum(metadata.gamma**age for age in range(len(metadata.months) or 1))
-    return Trial(ready, ready.fisher, consolidation.weights, months)
+    weights = {name: tensor * consolidation.lambda_ for name, tensor in consolidation.weights.items()}
+    return Trial(ready, ready.fisher, weights, months)
 
 
 def penalised(context: RunContext) -> RunContext:

@@ -42,8 +42,8 @@ def test_functions_are_named_at_all() -> None:
 
 
 def test_a_missing_function_would_be_found() -> None:
-    assert "add_penalty_gradient_" in definitions(ROOT / "pipeline/ewc/penalty.py")
-    assert "no_such_function" not in definitions(ROOT / "pipeline/ewc/penalty.py")
+    assert "add_gradient_" in definitions(ROOT / "pipeline/ewc/penalty_step.py")
+    assert "no_such_function" not in definitions(ROOT / "pipeline/ewc/penalty_step.py")
 
 
 def test_the_list_of_decisions_is_complete() -> None:

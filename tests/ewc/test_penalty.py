@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.ewc.penalty import add_penalty_gradient_, importance, mean_fisher, penalty
+from pipeline.ewc.penalty import importance, mean_fisher, penalty, raw_lambda
 
 LAMBDA = 3.0
 SHAPES = {"layer.weight": (4, 3), "layer.bias": (4,), "scale": ()}
@@ -20,20 +20,9 @@ def weights(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     return {name: tensor.abs() for name, tensor in tensors(2, dtype).items()}
 
 
-def parameters(dtype: torch.dtype = torch.float64) -> dict[str, nn.Parameter]:
-    return {name: nn.Parameter(tensor) for name, tensor in tensors(0, dtype).items()}
-
-
 def test_penalty_is_zero_at_the_anchor() -> None:
     anchor = tensors(1)
     assert penalty(anchor, anchor, weights(), LAMBDA).item() == 0.0
-
-
-def test_gradient_is_zero_at_the_anchor() -> None:
-    theta = parameters()
-    anchor = {name: p.detach().clone() for name, p in theta.items()}
-    assert add_penalty_gradient_(theta, anchor, weights(), LAMBDA, with_value=True) == 0.0
-    assert all(p.grad is not None and not p.grad.any() for p in theta.values())
 
 
 def test_penalty_is_lambda_times_the_weighted_squares_without_one_half() -> None:
@@ -44,54 +33,6 @@ def test_penalty_is_lambda_times_the_weighted_squares_without_one_half() -> None
         10.0,
     )
     assert value.item() == 10.0 * 0.5 * 4.0
-
-
-def test_gradient_equals_the_one_of_autograd() -> None:
-    theta, anchor, w = parameters(), tensors(1), weights()
-    penalty(theta, anchor, w, LAMBDA).backward()  # type: ignore[no-untyped-call]
-    expected = {name: p.grad.clone() for name, p in theta.items() if p.grad is not None}
-    for p in theta.values():
-        p.grad = None
-    add_penalty_gradient_(theta, anchor, w, LAMBDA)
-    for name, p in theta.items():
-        torch.testing.assert_close(p.grad, expected[name], rtol=1e-12, atol=0)
-
-
-def test_gradient_is_added_to_the_one_that_is_there() -> None:
-    theta, anchor, w = parameters(), tensors(1), weights()
-    add_penalty_gradient_(theta, anchor, w, LAMBDA)
-    alone = {name: p.grad.clone() for name, p in theta.items() if p.grad is not None}
-    for name, p in theta.items():
-        p.grad = tensors(5)[name]
-    add_penalty_gradient_(theta, anchor, w, LAMBDA)
-    for name, p in theta.items():
-        torch.testing.assert_close(p.grad, tensors(5)[name] + alone[name])
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-5)])
-def test_value_told_with_the_gradient_is_the_penalty(dtype: torch.dtype, tolerance: float) -> None:
-    theta, anchor, w = parameters(dtype), tensors(1, dtype), weights(dtype)
-    expected = penalty(theta, anchor, w, LAMBDA).item()
-    assert add_penalty_gradient_(theta, anchor, w, LAMBDA, with_value=True) == pytest.approx(
-        expected, rel=tolerance
-    )
-    assert add_penalty_gradient_(theta, anchor, w, LAMBDA) is None
-
-
-def test_only_the_named_parameters_are_pulled() -> None:
-    theta, anchor = parameters(), tensors(1)
-    add_penalty_gradient_(theta, anchor, {"layer.bias": weights()["layer.bias"]}, LAMBDA)
-    assert [name for name, p in theta.items() if p.grad is not None] == ["layer.bias"]
-
-
-def test_a_zero_weight_does_not_pull() -> None:
-    theta, anchor, w = parameters(), tensors(1), weights()
-    w["layer.weight"][1] = 0.0
-    add_penalty_gradient_(theta, anchor, w, LAMBDA)
-    gradient = theta["layer.weight"].grad
-    assert gradient is not None
-    assert not gradient[1].any()
-    assert gradient[0].all()
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1e-3, 7.0, 1e6])
@@ -134,6 +75,15 @@ def test_the_raw_scale_leaves_the_fisher_as_it_is() -> None:
 def test_the_mean_of_very_many_small_values_is_exact() -> None:
     fisher = {"w": torch.full((4_000_000,), 1e-8, dtype=torch.float32)}
     assert mean_fisher(fisher, ["w"]) == pytest.approx(float(torch.tensor(1e-8)), rel=1e-9)
+
+
+def test_the_raw_lambda_pulls_with_the_fisher_itself_as_lambda_does_with_its_weights() -> None:
+    fisher = weights()
+    theta, anchor = tensors(0), tensors(1)
+    scaled = penalty(theta, anchor, importance(fisher, SHAPES, "mean"), LAMBDA)
+    raw = penalty(theta, anchor, fisher, raw_lambda(fisher, SHAPES, "mean", LAMBDA))
+    assert raw.item() == pytest.approx(scaled.item(), rel=1e-12)
+    assert raw_lambda(fisher, SHAPES, "raw", LAMBDA) == LAMBDA
 
 
 def test_a_fisher_without_a_positive_entry_protects_nothing_and_is_refused() -> None:
