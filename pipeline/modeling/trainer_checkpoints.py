@@ -101,13 +101,13 @@ def bound_to(
     resumption: Resumption,
     start: Mapping[str, Tensor],
     penalty: tuple[Mapping[str, Tensor], ...],
-    lambda_: float,
+    strength: str,
 ) -> Resumption:
     """The resumption with a fingerprint that also covers the starting weights and the penalty.
 
-    So nothing is gone on from that was trained from another anchor, or with another Fisher or lambda.
+    So nothing is gone on from that was trained from another anchor, or with another Fisher, form or lambda.
     """
-    parts = [resumption.fingerprint, repr(lambda_), _hash_of(start), *(_hash_of(part) for part in penalty)]
+    parts = [resumption.fingerprint, strength, _hash_of(start), *(_hash_of(part) for part in penalty)]
     return replace(resumption, fingerprint=sha256_json(parts))
 
 

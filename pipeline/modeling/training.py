@@ -8,7 +8,7 @@ import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +41,14 @@ class Consolidation:
         anchor: theta*, name to tensor, for the trained parameters; never changed.
         weights: W, same names and shapes, in any scale: the raw Fisher serves, so that no copy is needed.
         lambda_: the strength that goes with that scale.
+        form: `gradient` joins the task's gradient, and the optimizer scales both; `proximal` pulls after the
+            optimizer's step, at its learning rate.
     """
 
     anchor: dict[str, Tensor]
     weights: dict[str, Tensor]
     lambda_: float
+    form: Literal["gradient", "proximal"] = "gradient"
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,31 @@ class ConsolidatingTrainer(Trainer):
 
 
 class PenaltyCallback(TrainerCallback):
-    """Adds the penalty's gradient once per optimizer step: after accumulation, reduction and clipping."""
+    """Holds the weights once per optimizer step: by a gradient after clipping, or by a pull after the step."""
 
     def __init__(self, parameters: dict[str, nn.Parameter], consolidation: Consolidation) -> None:
         anchor, weights = consolidation.anchor, consolidation.weights
         self.step = PenaltyStep(parameters, anchor, weights, consolidation.lambda_)
-        self.value = 0.0
+        self.form, self.value = consolidation.form, 0.0
+        self._held = [parameters[name] for name in weights]
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        due = (state.global_step + 1) % args.logging_steps == 0 or state.global_step + 1 == state.max_steps
-        value = self.step.add_gradient_(with_value=due)
-        if value is not None:
-            self.value = value
+        if self.form == "gradient":
+            value = self.step.add_gradient_(with_value=_is_logged(args, state))
+            if value is not None:
+                self.value = value
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
+        if self.form == "proximal":
+            rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+            self.step.pull_([rates[id(parameter)] for parameter in self._held])
+            if _is_logged(args, state):
+                self.value = self.step.value()
+
+
+def _is_logged(args: Any, state: Any) -> bool:
+    """Whether a row of metrics follows the step that is being taken."""
+    return bool((state.global_step + 1) % args.logging_steps == 0 or state.global_step + 1 == state.max_steps)
 
 
 def finetune(
@@ -160,7 +176,8 @@ def finetune(
     accumulation, taken = settings.gradient_accumulation, None
     if resumption is not None:
         held = () if consolidation is None else (consolidation.anchor, consolidation.weights)
-        resumption = bound_to(resumption, start, held, consolidation.lambda_ if consolidation else 0.0)
+        strength = f"{consolidation.form} {consolidation.lambda_!r}" if consolidation else "none"
+        resumption = bound_to(resumption, start, held, strength)
         taken = resumption.newest()
         if taken is not None:
             accumulation = taken[1].accumulation

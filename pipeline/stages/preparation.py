@@ -74,6 +74,7 @@ class Prepared:
             anchor={name: self.anchor[name] for name in held},
             weights={name: self.fisher[name] for name in held},
             lambda_=strength,
+            form=self.context.config.ewc.form,
         )
 
     def fit(

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -55,7 +55,13 @@ def rows() -> tuple[list[toy.Row], LabelSet]:
 def train(base: Path, rows: tuple[list[toy.Row], LabelSet]) -> Callable[..., Trained]:
     """Trains a new model of the same seed, with dropout, penalty and replay, where `resumption` says."""
 
-    def trained(resumption: Resumption | None = None, *, lambda_: float = 3.0, **changes: Any) -> Trained:
+    def trained(
+        resumption: Resumption | None = None,
+        *,
+        lambda_: float = 3.0,
+        form: Literal["gradient", "proximal"] = "gradient",
+        **changes: Any,
+    ) -> Trained:
         table, labels = rows
         classifier = new_classifier(str(base), labels, seed=0)
         model = classifier.model
@@ -68,7 +74,7 @@ def train(base: Path, rows: tuple[list[toy.Row], LabelSet]) -> Callable[..., Tra
             examples(classifier, table[:28], labels),
             Validation(examples(classifier, table[28:34], labels), Examples((), (), ())),
             settings=settings,
-            consolidation=Consolidation(anchor, weights, lambda_),
+            consolidation=Consolidation(anchor, weights, lambda_, form),
             seed=7,
             autocast=None,
             replay=Replay(examples(classifier, table[34:50], labels), 4),
@@ -156,6 +162,24 @@ def test_a_training_of_some_layers_resumes_to_the_same_bits(
         with pytest.raises(StoppedBySignal):
             train(resumption, layers=layers)
     assert_equal(train(resumption, layers=layers), train(layers=layers))
+
+
+@pytest.mark.parametrize("step", [3, 5, 12])
+def test_a_training_with_proximal_pulls_resumes_to_the_same_bits(
+    train: Callable[..., Trained], resumption: Resumption, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    with monkeypatch.context() as patch:
+        stopped_at(step, patch)
+        with pytest.raises(StoppedBySignal):
+            train(resumption, form="proximal", lambda_=300.0)
+    assert_equal(train(resumption, form="proximal", lambda_=300.0), train(form="proximal", lambda_=300.0))
+
+
+def test_a_training_of_the_other_form_is_not_gone_on_from(
+    train: Callable[..., Trained], resumption: Resumption, at_every_step: None, undisturbed: Trained
+) -> None:
+    train(resumption, form="proximal")
+    assert_equal(train(resumption), undisturbed)
 
 
 def test_saving_at_every_step_changes_no_bit(

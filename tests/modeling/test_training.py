@@ -189,6 +189,48 @@ def test_a_strong_penalty_keeps_the_weights_at_the_anchor(make: Make) -> None:
     assert moved[1] < 0.2 * moved[0]
 
 
+@pytest.mark.usefixtures("sgd")
+def test_the_proximal_form_pulls_after_the_step_at_its_learning_rate(make: Make) -> None:
+    plain, pulled = make(), make()
+    rate, pull = 1e-3, away(plain)
+    train(plain, ROWS[:8])
+    result = train(
+        pulled, ROWS[:8], consolidation=Consolidation(pull.anchor, pull.weights, 100.0, "proximal")
+    )
+    for (name, free), (_, held) in zip(
+        plain.model.named_parameters(), pulled.model.named_parameters(), strict=True
+    ):
+        w = 2 * rate * 100.0 * pull.weights[name]
+        torch.testing.assert_close(held, (free + w * pull.anchor[name]) / (1 + w), rtol=1e-4, atol=1e-6)
+    expected = penalty(parameters(pulled), pull.anchor, pull.weights, 100.0).item()
+    assert [metric.penalty for metric in steps(result)] == [pytest.approx(expected, rel=1e-5)]
+
+
+def test_the_head_is_pulled_at_its_own_learning_rate(make: Make) -> None:
+    moved = {}
+    for head_rate in (1e-6, 1e-2):
+        classifier = make()
+        anchor = {name: p + 0.1 for name, p in parameters(classifier).items()}
+        ones = {name: torch.ones_like(p) for name, p in anchor.items()}
+        held = Consolidation(anchor, ones, 1e9, "proximal")
+        train(classifier, ROWS[:8], learning_rate=1e-13, head_learning_rate=head_rate, consolidation=held)
+        moved[head_rate] = difference(parameters(classifier), anchor)
+        head = dict(classifier.model.named_parameters())["classifier.weight"].detach()
+        torch.testing.assert_close(head, anchor["classifier.weight"], rtol=1e-3, atol=1e-4)
+    assert all(distance == pytest.approx(0.1, rel=0.01) for distance in moved.values())  # the encoder stays
+
+
+@pytest.mark.parametrize("strength", [1e3, 1e9, 1e30])
+def test_a_proximal_training_is_stable_at_any_strength(make: Make, strength: float) -> None:
+    classifier = make()
+    anchor = parameters(classifier)
+    held = Consolidation(
+        anchor, {name: torch.ones_like(p) for name, p in anchor.items()}, strength, "proximal"
+    )
+    train(classifier, ROWS[:32], consolidation=held, epochs=2)
+    assert difference(parameters(classifier), anchor) < 2e-3
+
+
 def test_only_the_named_layers_change(make: Make) -> None:
     classifier = make()
     before = parameters(classifier)
