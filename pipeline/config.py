@@ -85,8 +85,8 @@ class EwcSection(Section):
     """`gradient` adds the penalty's gradient to the task's; `proximal` pulls after the step, at another lambda."""
     scale: Literal["mean", "raw"] = "mean"
     """`mean` divides F by its mean over the trained parameters; `raw` uses F as it is."""
-    months: Literal["online", "latest"] = "online"
-    """`online` carries the Fisher of all months along; `latest` protects only the last one."""
+    months: Literal["online", "separate", "latest"] = "online"
+    """`online`: all months' Fisher around the last optimum; `separate`: each around its own; `latest`: the last alone."""
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """How much of the older months' Fisher each further month keeps (online only)."""
 

@@ -50,7 +50,9 @@ def _inputs(context: RunContext) -> dict[str, str]:
     if context.base is not None:
         inputs["base checkpoint"] = context.base.sha256
         if context.uses_fisher:
-            inputs["fisher"] = recorded_fisher(context).sha256
+            recorded = recorded_fisher(context)
+            inputs["fisher"] = recorded.sha256
+            inputs |= {f"fisher {path}": digest for path, digest in recorded.older.items()}
         for checkpoint in ancestors(context.workspace, context.base):
             record = require_stage(context.workspace.attempt(checkpoint.attempt).stage("ingest"))
             inputs[f"validation {checkpoint.month}"] = record.outputs[VALIDATION_FILE]

@@ -1,7 +1,7 @@
 """Fisher: the diagonal Fisher information of the base checkpoint on what it was trained on, beside it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,11 +63,19 @@ class FisherSettings:
 
 @dataclass(frozen=True)
 class FisherRecord:
-    """What fisher.json holds: where the file lies, its hash, and how it was made."""
+    """What fisher.json holds: where the file lies, its hash, and how it was made.
+
+    `older` are path and hash of the earlier months' files, where each is held around its own optimum.
+    """
 
     path: str
     sha256: str
     metadata: dict[str, Any]
+    older: dict[str, str] = field(default_factory=dict)
+
+    def files(self) -> dict[str, str]:
+        """Path and hash of every file that the penalty reads."""
+        return {**self.older, self.path: self.sha256}
 
 
 def estimate_fisher(
@@ -136,7 +144,8 @@ def ensure_fisher(
 
     With `months: online` it is gamma times the parent's Fisher plus the checkpoint's own, which is
     computed on the table that the checkpoint was trained on; the parent's is computed first where it is
-    missing. A file that answers other settings is computed anew.
+    missing. With `months: separate` it is the checkpoint's own, and every ancestor has one, too. A file that
+    answers other settings is computed anew.
 
     Raises:
         ArtifactCorrupt: when the file that is there belongs to another checkpoint or other data, or is
@@ -144,6 +153,10 @@ def ensure_fisher(
     """
     from pipeline.ewc.merge import merge_online
 
+    if settings.months == "separate":
+        settings = replace(settings, months="latest")
+        for ancestor in ancestors(workspace, checkpoint)[:-1]:
+            ensure_fisher(workspace, ancestor, settings, device=device, progress=progress)
     file = workspace.resolve(checkpoint.path) / FISHER_FILE
     if file.exists() and not force and _answers(file, workspace, checkpoint, settings):
         return file
@@ -300,14 +313,14 @@ def recorded_fisher(context: RunContext) -> FisherRecord:
         raise ArtifactCorrupt(
             f"{file}: names no Fisher file. Run: retrain run --month {context.month} --from fisher"
         )
-    return FisherRecord(content["path"], content["sha256"], content["metadata"])
+    return FisherRecord(content["path"], content["sha256"], content["metadata"], content.get("older", {}))
 
 
 def _inputs(context: RunContext) -> dict[str, str]:
     if context.base is None or not context.uses_fisher:
         return {}
     line = ancestors(context.workspace, context.base)
-    learned = line if context.config.ewc.months == "online" else line[-1:]
+    learned = line[-1:] if context.config.ewc.months == "latest" else line
     inputs = {
         f"training table {ref.month}": training_hash(context.workspace.attempt(ref.attempt))
         for ref in learned
@@ -334,21 +347,32 @@ def _body(context: RunContext, folder: Path) -> None:
         path=context.workspace.relative(file),
         sha256=sha256_file(file),
         metadata=read_fisher(file)[1].model_dump(mode="json"),
+        older=_older_files(context, context.base),
     )
-    atomic.write_json(folder / RECORD_FILE, asdict(record))
+    content = asdict(record)
+    if not record.older:
+        del content["older"]
+    atomic.write_json(folder / RECORD_FILE, content)
+
+
+def _older_files(context: RunContext, base: CheckpointRef) -> dict[str, str]:
+    if context.config.ewc.months != "separate":
+        return {}
+    older = [f"{ancestor.path}/{FISHER_FILE}" for ancestor in ancestors(context.workspace, base)[:-1]]
+    return {path: sha256_file(context.workspace.resolve(path)) for path in older}
 
 
 def _check(context: RunContext) -> None:
     if not context.uses_fisher:
         return
-    record = recorded_fisher(context)
-    file = context.workspace.resolve(record.path)
-    found = sha256_file(file) if file.exists() else "no file"
-    if found != record.sha256:
-        raise ArtifactCorrupt(
-            f"{file}: damaged: recorded with the hash {record.sha256}, found {found}. "
-            f"Run: fisher compute {file.parent} --force"
-        )
+    for path, recorded in recorded_fisher(context).files().items():
+        file = context.workspace.resolve(path)
+        found = sha256_file(file) if file.exists() else "no file"
+        if found != recorded:
+            raise ArtifactCorrupt(
+                f"{file}: damaged: recorded with the hash {recorded}, found {found}. "
+                f"Run: fisher compute {file.parent} --force"
+            )
 
 
 FISHER = Stage(

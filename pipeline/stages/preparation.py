@@ -1,5 +1,6 @@
 """What a month's training starts from: rows tokenised, head grown, anchor kept, Fisher aligned; done once."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import examples, labels_of, rows_of, training_rows, validation_rows
+from pipeline.store.hashing import FISHER_FILE
+from pipeline.store.registry import verify_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +45,7 @@ class Prepared:
         anchor: theta*, all parameters, the new labels' rows among them.
         fisher: raw F of the months before, aligned to the grown head; None without a penalty.
         frozen: what the layers that stay as they are say about every row; None where none does.
+        center: what the penalty pulls to, for the names in `fisher`, where that is not the anchor.
     """
 
     context: RunContext
@@ -56,6 +60,7 @@ class Prepared:
     anchor: "dict[str, Tensor]"
     fisher: "dict[str, Tensor] | None"
     frozen: "FrozenLayers | None"
+    center: "dict[str, Tensor] | None" = None
 
     def consolidation(self, lambda_: float) -> "Consolidation | None":
         """The recipe's penalty at a lambda; None without a Fisher."""
@@ -70,8 +75,9 @@ class Prepared:
         strength = raw_lambda(self.fisher, names, self.context.config.ewc.scale, lambda_)
         free = set() if recipe.protects_head else head_parameters(self.classifier.model)
         held = [name for name in names if name not in free]
+        center = self.anchor if self.center is None else self.center
         return Consolidation(
-            anchor={name: self.anchor[name] for name in held},
+            anchor={name: center[name] for name in held},
             weights={name: self.fisher[name] for name in held},
             lambda_=strength,
             form=self.context.config.ewc.form,
@@ -155,6 +161,11 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
             log_prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
             classifier = _with_new_labels(context, classifier, labels, train, memory, log_prior)
     anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
+    fisher, center = None, None
+    if fisher_file is not None and config.ewc.months == "separate":
+        fisher, center = _separate_months(context, anchor)
+    elif fisher_file is not None:
+        fisher = _aligned_fisher(fisher_file, anchor)
     return Prepared(
         context=context,
         classifier=classifier,
@@ -166,7 +177,8 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         log_prior=log_prior,
         distillation=taught,
         anchor=anchor,
-        fisher=_aligned_fisher(fisher_file, anchor) if fisher_file is not None else None,
+        fisher=fisher,
+        center=center,
         frozen=frozen,
     )
 
@@ -252,3 +264,21 @@ def _aligned_fisher(file: Path, anchor: "dict[str, Tensor]") -> "dict[str, Tenso
     shapes = {name: tuple(tensor.shape) for name, tensor in anchor.items() if name in fisher}
     aligned = aligned_rows(fisher, shapes, where=str(file))
     return {name: tensor.to(anchor[name].device) for name, tensor in aligned.items()}
+
+
+def _separate_months(
+    context: RunContext, anchor: "dict[str, Tensor]"
+) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
+    """Fisher and anchor that stand for every ancestor's own, which are read one after the other."""
+    from pipeline.ewc.separate import collapsed
+    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.store.fisher_file import read_fisher
+
+    def months() -> "Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]":
+        for ancestor in ancestors(context.workspace, context.base):
+            verify_checkpoint(context.workspace, ancestor)
+            folder = context.workspace.resolve(ancestor.path)
+            model = load_classifier(folder).model
+            yield read_fisher(folder / FISHER_FILE)[0], {n: p.detach() for n, p in model.named_parameters()}
+
+    return collapsed(months(), anchor, where=f"the months before {context.month}")

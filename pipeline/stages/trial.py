@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.stages.fisher import FisherSettings, ensure_fisher
+from pipeline.stages.lineage import ancestors
 from pipeline.stages.preparation import Prepared, Validation, prepare
 from pipeline.stages.stage import RunContext
 from pipeline.store.fisher_file import read_fisher
@@ -168,7 +169,9 @@ def prepare_trial(context: RunContext) -> Trial:
     assert ready.fisher is not None
     assert consolidation is not None
     metadata = read_fisher(file)[1]
-    months = sum(metadata.gamma**age for age in range(len(metadata.months) or 1))
+    months = float(sum(metadata.gamma**age for age in range(len(metadata.months) or 1)))
+    if context.config.ewc.months == "separate":
+        months = float(len(ancestors(context.workspace, base)))
     weights = {name: tensor * consolidation.lambda_ for name, tensor in consolidation.weights.items()}
     return Trial(ready, ready.fisher, weights, months)
 

@@ -1,0 +1,98 @@
+"""What a month's penalty is made of: which Fishers, around which weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.config import load_config
+from pipeline.ewc.growth import aligned_rows
+from pipeline.ewc.penalty import penalty
+from pipeline.modeling.checkpoint import load_classifier
+from pipeline.months import Month
+from pipeline.stages.month import month_context
+from pipeline.stages.preparation import Prepared, prepare
+from pipeline.store.fisher_file import read_fisher
+from pipeline.store.run_directory import Workspace
+from tests.conftest import call
+
+SEPARATE = ("-o", "arm=ewc", "-o", "ewc.months=separate", "-o", "ewc.scale=raw")
+LAUNCH, FEBRUARY = (f"runs/{month}/001/finetune/checkpoint" for month in ("2026-01", "2026-02"))
+
+
+def prepared(root: Path, month: Month, *overrides: str) -> Prepared:
+    config = load_config(root / "retrain.yaml", overrides=[*overrides])
+    context = month_context(Workspace(root), config, month)
+    file = root / context.base.path / "fisher.safetensors" if context.base is not None else None
+    return prepare(context, file)
+
+
+def gradient(
+    parts: list[tuple[dict[str, Tensor], dict[str, Tensor]]], theta: dict[str, Tensor]
+) -> list[Tensor]:
+    """Of the sum of penalties, weights and anchor of each given, at theta; in float64."""
+    leaves = {name: tensor.double().requires_grad_() for name, tensor in theta.items()}
+    terms = [
+        penalty(
+            leaves, {n: t.double() for n, t in anchor.items()}, {n: t.double() for n, t in w.items()}, 1.0
+        )
+        for w, anchor in parts
+    ]
+    return list(torch.autograd.grad(torch.stack(terms).sum(), list(leaves.values())))
+
+
+@pytest.fixture
+def separate(promoted: Path) -> Path:
+    """A workspace whose March ran with a penalty of each month around its own weights."""
+    done = call("run", "--month", "2026-03", "-w", promoted, *SEPARATE)
+    assert done.code == 0, done.err
+    return promoted
+
+
+def test_every_month_pulls_to_its_own_weights(separate: Path) -> None:
+    ready = prepared(separate, Month(2026, 3), *SEPARATE[1::2])
+    held = ready.consolidation(1.0)
+    assert held is not None
+    theta = {name: ready.anchor[name] + 0.1 for name in held.weights}
+    months = []
+    for folder in (LAUNCH, FEBRUARY):
+        fisher = read_fisher(separate / folder / "fisher.safetensors")[0]
+        weights = dict(load_classifier(separate / folder).model.named_parameters())
+        shapes = {name: tuple(theta[name].shape) for name in fisher}
+        own = {name: weights[name].detach() for name in fisher}
+        months.append((aligned_rows(fisher, shapes, where="F"), aligned_rows(own, shapes, where="theta")))
+    expected = gradient(months, theta)
+    for found, wanted in zip(gradient([(held.weights, held.anchor)], theta), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-9)
+    assert any(not torch.equal(held.anchor[name], ready.anchor[name]) for name in held.anchor)
+
+
+def test_the_files_of_all_months_are_recorded_and_checked(separate: Path) -> None:
+    record = json.loads((separate / "runs/2026-03/001/fisher/fisher.json").read_text(encoding="utf-8"))
+    assert record["path"] == f"{FEBRUARY}/fisher.safetensors"
+    assert list(record["older"]) == [f"{LAUNCH}/fisher.safetensors"]
+    inputs = json.loads((separate / "runs/2026-03/001/finetune/record.json").read_text("utf-8"))["inputs"]
+    assert inputs[f"fisher {LAUNCH}/fisher.safetensors"] in record["older"].values()
+    again = call("run", "--month", "2026-03", "-w", separate, *SEPARATE)
+    assert (again.code, "runs (" in again.err) == (0, False)
+    file = separate / LAUNCH / "fisher.safetensors"
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    damaged = call("run", "--month", "2026-03", "-w", separate, *SEPARATE)
+    assert (damaged.code, "damaged" in damaged.err) == (5, True)
+
+
+def test_after_one_month_separate_and_online_are_the_same(promoted: Path) -> None:
+    one, other = (
+        prepared(promoted, Month(2026, 2), "arm=ewc", f"ewc.months={months}").consolidation(1.0)
+        for months in ("separate", "online")
+    )
+    assert one is not None
+    assert other is not None
+    assert one.lambda_ == other.lambda_
+    for name in other.weights:
+        assert torch.equal(one.weights[name], other.weights[name])
+        matters = other.weights[name] > 0
+        assert torch.equal(one.anchor[name][matters], other.anchor[name][matters])
