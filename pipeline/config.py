@@ -17,7 +17,7 @@ from pipeline.errors import AccessDenied, BadConfig
 ENVIRONMENT_PREFIX = "RETRAIN_"
 ENVIRONMENT_KEYS_ELSEWHERE = frozenset({"RETRAIN_WORKSPACE", "RETRAIN_DEBUG"})
 
-Arm = Literal["default", "ewc", "plain", "head", "freeze", "joint"]
+Arm = Literal["default", "ewc", "l2sp", "plain", "head", "freeze", "joint"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
@@ -89,6 +89,11 @@ class EwcSection(Section):
     """`online`: all months' Fisher around the last optimum; `separate`: each around its own; `latest`: the last alone."""
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """How much of the older months' Fisher each further month keeps (online only)."""
+
+
+class L2spSection(Section):
+    lambda_: Positive = Field(default=0.1, alias="lambda")
+    """lambda in lambda * |theta - theta*|^2, the penalty of the l2sp arm."""
 
 
 class ReplaySection(Section):
@@ -178,6 +183,7 @@ class Config(Section):
     golden: GoldenSection = GoldenSection()
     fisher: FisherSection = FisherSection()
     ewc: EwcSection = EwcSection()
+    l2sp: L2spSection = L2spSection()
     replay: ReplaySection = ReplaySection()
     distill: DistillSection = DistillSection()
     train: TrainSection = TrainSection()

@@ -15,6 +15,7 @@ class Recipe:
         trains: False for the frozen arm, whose champion stays as it is.
         from_scratch: start again from the pretrained model, on everything so far.
         ewc_lambda: strength of the EWC penalty; 0 for none (and no Fisher is computed).
+        l2sp_lambda: strength of the L2-SP penalty, which needs no Fisher; 0 for none.
         protects_head: whether the penalty covers the classification head.
         replayed_per_step: replayed rows in an optimizer step; 0 for none.
         balanced: whether the loss is the balanced softmax.
@@ -27,6 +28,7 @@ class Recipe:
     trains: bool = True
     from_scratch: bool = False
     ewc_lambda: float = 0.0
+    l2sp_lambda: float = 0.0
     protects_head: bool = True
     replayed_per_step: int = 0
     balanced: bool = False
@@ -60,6 +62,11 @@ def recipe_for(config: Config) -> Recipe:
         case "ewc":
             why = f"ewc: the penalty alone, lambda {strength:g}"
             return Recipe(why=why, layers=layers, ewc_lambda=strength)
+        case "l2sp":
+            pull = config.l2sp.lambda_
+            return Recipe(
+                why=f"l2sp: all weights held alike, lambda {pull:g}", layers=layers, l2sp_lambda=pull
+            )
         case "default":
             if not replays(config):
                 why = f"default, without replay (it is off): balanced softmax, EWC lambda {strength:g}"

@@ -1,5 +1,7 @@
 """Which parts each arm is made of."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.config import load_config
@@ -39,7 +41,13 @@ def test_the_ewc_arm_is_the_penalty_alone() -> None:
     )
 
 
-@pytest.mark.parametrize("arm", ["plain", "head", "joint", "freeze"])
+def test_the_l2sp_arm_holds_all_weights_alike_and_does_nothing_else() -> None:
+    chosen = recipe("arm=l2sp", "l2sp.lambda=0.2")
+    assert chosen.l2sp_lambda == 0.2
+    assert recipe("arm=plain") == replace(chosen, why="plain: no protection", l2sp_lambda=0.0)
+
+
+@pytest.mark.parametrize("arm", ["plain", "head", "joint", "freeze", "l2sp"])
 def test_other_arms_need_no_fisher(arm: str) -> None:
     assert recipe(f"arm={arm}").ewc_lambda == 0.0
 

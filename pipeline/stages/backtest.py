@@ -31,7 +31,7 @@ from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_stage
 from pipeline.store.tables import read_jsonl, write_jsonl
 
-ARMS = ("freeze", "plain", "head", "ewc", "replay", "default", "joint")
+ARMS = ("freeze", "plain", "head", "l2sp", "ewc", "replay", "default", "joint")
 PLAIN_LEARNING_RATES = (1e-4, 2e-4, 4e-4)
 """The plain arm takes the one with the lowest validation loss on its first month: no straw man."""
 LARGEST_LOSS_A_CYCLE = 0.5

@@ -112,7 +112,7 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     ready = prepare(context, fisher_file)
     classifier, fisher = ready.classifier, ready.fisher
     result = ready.fit(
-        ready.consolidation(context.recipe.ewc_lambda),
+        ready.penalty(),
         watched=ready.validation,
         resumption=_resumption(context, folder, classifier, ready.settings.layers),
     )

@@ -45,6 +45,7 @@ class Prepared:
         anchor: theta*, all parameters, the new labels' rows among them.
         fisher: raw F of the months before, aligned to the grown head; None without a penalty.
         frozen: what the layers that stay as they are say about every row; None where none does.
+        champion: name to shape of the champion's parameters, before its head grew.
         center: what the penalty pulls to, for the names in `fisher`, where that is not the anchor.
     """
 
@@ -60,10 +61,23 @@ class Prepared:
     anchor: "dict[str, Tensor]"
     fisher: "dict[str, Tensor] | None"
     frozen: "FrozenLayers | None"
+    champion: dict[str, tuple[int, ...]]
     center: "dict[str, Tensor] | None" = None
 
+    def penalty(self) -> "Consolidation | None":
+        """The recipe's penalty; None for none, and at launch."""
+        from pipeline.ewc.l2sp import equal_importance
+        from pipeline.modeling.head import trained_parameters
+        from pipeline.modeling.training import Consolidation
+
+        recipe = self.context.recipe
+        if self.context.base is None or not recipe.l2sp_lambda:
+            return self.consolidation(recipe.ewc_lambda)
+        anchor = {n: self.anchor[n] for n in trained_parameters(self.classifier.model, recipe.layers)}
+        return Consolidation(anchor, equal_importance(self.champion, anchor), recipe.l2sp_lambda)
+
     def consolidation(self, lambda_: float) -> "Consolidation | None":
-        """The recipe's penalty at a lambda; None without a Fisher."""
+        """The recipe's EWC penalty at a lambda; None without a Fisher."""
         from pipeline.ewc.penalty import raw_lambda
         from pipeline.modeling.head import head_parameters, trained_parameters
         from pipeline.modeling.training import Consolidation
@@ -154,6 +168,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         settings.layers,
         autocast=autocast_dtype(settings.precision, classifier.model.device),
     )
+    champion = {name: tuple(p.shape) for name, p in classifier.model.named_parameters()}
     log_prior, taught = None, None
     if context.base is not None and not recipe.from_scratch:
         with frozen.looked_up(classifier.model) if frozen is not None else nullcontext():
@@ -178,6 +193,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         distillation=taught,
         anchor=anchor,
         fisher=fisher,
+        champion=champion,
         center=center,
         frozen=frozen,
     )

@@ -29,6 +29,16 @@ def prepared(root: Path, month: Month, *overrides: str) -> Prepared:
     return prepare(context, file)
 
 
+def prepared_without_fisher(root: Path, month: Month, *overrides: str) -> Prepared:
+    config = load_config(root / "retrain.yaml", overrides=[*overrides])
+    return prepare(month_context(Workspace(root), config, month), None)
+
+
+def metrics(root: Path, month: str) -> list[dict[str, float]]:
+    lines = (root / f"runs/{month}/001/finetune/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def gradient(
     parts: list[tuple[dict[str, Tensor], dict[str, Tensor]]], theta: dict[str, Tensor]
 ) -> list[Tensor]:
@@ -82,6 +92,31 @@ def test_the_files_of_all_months_are_recorded_and_checked(separate: Path) -> Non
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     damaged = call("run", "--month", "2026-03", "-w", separate, *SEPARATE)
     assert (damaged.code, "damaged" in damaged.err) == (5, True)
+
+
+def test_the_l2sp_arm_holds_the_champions_weights_alike_and_new_rows_not_at_all(launched: Path) -> None:
+    done = call("run", "--month", "2026-02", "-w", launched, "-o", "arm=l2sp", "-o", "l2sp.lambda=0.2")
+    assert done.code == 0, done.err
+    assert "all weights held alike, lambda 0.2" in done.err
+    ready = prepared_without_fisher(launched, Month(2026, 2), "arm=l2sp", "l2sp.lambda=0.2")
+    held = ready.penalty()
+    assert held is not None
+    assert held.lambda_ == 0.2
+    assert set(held.weights) == set(ready.anchor)
+    head = held.weights["classifier.bias"]
+    assert (head[:6].tolist(), head[6:].tolist()) == ([1.0] * 6, [0.0])
+    others = [w for name, w in held.weights.items() if not name.startswith("classifier.")]
+    assert others
+    assert all(bool((w == 1.0).all()) for w in others)
+    penalties = [row["penalty"] for row in metrics(launched, "2026-02") if "penalty" in row]
+    assert any(value > 0 for value in penalties)
+
+
+def test_a_launch_has_no_penalty_whatever_the_arm(new_workspace: Path) -> None:
+    words = ("--data", new_workspace / "launch.jsonl", "--month", "2026-01", "-w", new_workspace)
+    done = call("launch", *words, "-o", "arm=l2sp", "-o", "launch.epochs=1")
+    assert done.code == 0, done.err
+    assert all(row.get("penalty", 0.0) == 0.0 for row in metrics(new_workspace, "2026-01"))
 
 
 def test_after_one_month_separate_and_online_are_the_same(promoted: Path) -> None:
