@@ -124,8 +124,8 @@ class TrainSection(Section):
     epochs: Count = 5
     batch_size: Count = 32
     """Rows per optimizer step and process (the product of micro-batch and accumulation)."""
-    gradient_accumulation: Count = 1
-    """Micro-batches per optimizer step; must divide batch_size."""
+    gradient_accumulation: Count | None = None
+    """Micro-batches per optimizer step; must divide batch_size. null: 1 on a GPU, more on a CPU to save padding."""
     warmup: Fraction = 0.1
     """Share of the steps over which the learning rate rises; it then falls linearly to 0."""
     weight_decay: NonNegative = 0.0
@@ -138,8 +138,8 @@ class TrainSection(Section):
 
     @field_validator("gradient_accumulation")
     @classmethod
-    def _divides(cls, value: int, info: Any) -> int:
-        if "batch_size" in info.data and info.data["batch_size"] % value:
+    def _divides(cls, value: int | None, info: Any) -> int | None:
+        if value and "batch_size" in info.data and info.data["batch_size"] % value:
             raise ValueError(f"must divide batch_size ({info.data['batch_size']})")
         return value
 
@@ -195,7 +195,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _steps_divide(self) -> "Config":
         step = self.train.batch_size + self.replay.per_step
-        if step % self.train.gradient_accumulation:
+        if step % (self.train.gradient_accumulation or 1):
             raise ValueError(
                 f"train.gradient_accumulation must divide train.batch_size + replay.per_step ({step})"
             )

@@ -23,7 +23,7 @@ from pipeline.modeling.head import head_parameters, trained_parameters
 from pipeline.modeling.interruption import DeferredSignals, is_out_of_memory, more_accumulation
 from pipeline.modeling.metrics import Metric, MetricsCallback, ValidationSets
 from pipeline.modeling.resume import ResumeRecord, Resumption
-from pipeline.modeling.row_order import EpochOrder, IndexedRows, OrderCallback
+from pipeline.modeling.row_order import EpochOrder, IndexedRows, OrderCallback, micro_batches
 from pipeline.modeling.task_loss import Distillation, TaskLoss
 from pipeline.modeling.trainer_checkpoints import TrainerCheckpoints, bound_to
 from pipeline.progress import Progress, silent
@@ -165,15 +165,16 @@ def finetune(
     penalty = PenaltyCallback(parameters, consolidation) if consolidation else None
     memory = replay.examples if replay is not None else Examples((), (), ())
     order = EpochOrder(
-        train.ids,
-        memory.ids,
+        train,
+        memory,
         new_per_step=settings.batch_size,
         replayed_per_step=replay.per_step if replay is not None else 0,
         seed=seed,
     )
     rows_per_step = settings.batch_size + order.replayed_per_step
 
-    accumulation, taken = settings.gradient_accumulation, None
+    accumulation = settings.gradient_accumulation or micro_batches(rows_per_step, model.device.type)
+    taken = None
     if resumption is not None:
         held = () if consolidation is None else (consolidation.anchor, consolidation.weights)
         strength = f"{consolidation.form} {consolidation.lambda_!r}" if consolidation else "none"
