@@ -1,6 +1,6 @@
 """In which order rows are learned: a pure function, whatever came before."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch.utils.data import Dataset, Sampler
@@ -9,7 +9,6 @@ from transformers import TrainerCallback
 from pipeline.modeling.batches import Examples
 from pipeline.modeling.metrics import steps_per_epoch
 from pipeline.replay import epoch_order
-
 
 MICRO_BATCH = 16
 """Rows of a micro-batch on a CPU, at least: enough to keep a core busy, few enough to be of like length."""
