@@ -20,7 +20,8 @@ from pipeline.config import load_config
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.months import Month
 from pipeline.progress import silent
-from pipeline.stages.backtest import ArmResult, BacktestResult, backtest
+from pipeline.stages.backtest import backtest
+from pipeline.stages.backtest_result import ArmResult, BacktestResult
 from pipeline.stages.month import Request
 from pipeline.store.run_directory import Workspace
 

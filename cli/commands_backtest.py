@@ -22,7 +22,7 @@ from cli.options import (
 
 if TYPE_CHECKING:
     from pipeline.months import Month
-    from pipeline.stages.backtest import BacktestResult
+    from pipeline.stages.backtest_result import BacktestResult
 
 MonthsOption = Annotated[
     str, typer.Option("--months", metavar="A..B", help="The months to replay after the launch.")
@@ -68,8 +68,9 @@ def backtest(
     used = prepare_torch(threads)
     from cli.commands_month import talk
     from cli.progress_bars import progress_on_stderr
-    from pipeline.stages.backtest import as_record, known_launch_data
     from pipeline.stages.backtest import backtest as run_backtest
+    from pipeline.stages.backtest import known_launch_data
+    from pipeline.stages.backtest_result import as_record
     from pipeline.store import atomic
     from pipeline.store.lock import workspace_lock
     from pipeline.store.run_directory import Workspace

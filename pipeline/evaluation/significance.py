@@ -1,11 +1,12 @@
 """Is a change in accuracy on the same rows more than chance?
 
 Two models answer the same n rows. Of these, `lost` were right before and wrong after, `gained` the
-reverse; the other rows say nothing about the difference. Both functions speak about these counts alone.
+reverse; the other rows say nothing about the difference. The first two functions speak about these counts alone.
 """
 
+from collections.abc import Sequence
 from math import sqrt
-from statistics import NormalDist
+from statistics import NormalDist, variance
 
 from scipy.stats import binomtest
 
@@ -70,6 +71,27 @@ def paired_difference_interval(
     upper = _upper_bound(n, lost, gained, z)
     lower = -_upper_bound(n, gained, lost, z)
     return 100 * lower, 100 * upper
+
+
+def total_interval(strata: Sequence[Sequence[float]], confidence: float = 0.95) -> tuple[float, float]:
+    """Normal interval of a total to which every drawn row adds its part.
+
+    A row that counts several times (in several months, under several seeds) is one row here, with all its
+    parts added up, so that repeating a measurement on the same rows does not make them more rows.
+
+    Args:
+        strata: the rows' parts, a list for each set that rows were drawn from.
+        confidence: in (0, 1).
+
+    Returns:
+        Lower and upper bound in the parts' unit; of zero width where no row differs from another.
+
+    Source: Cochran 1977, "Sampling Techniques", section 5.3 (stratified sampling), with each row as a cluster.
+    """
+    total = sum(sum(parts) for parts in strata)
+    spread = sum(len(parts) * variance(parts) for parts in strata if len(parts) > 1)
+    half = NormalDist().inv_cdf(0.5 + confidence / 2) * sqrt(spread)
+    return total - half, total + half
 
 
 def _upper_bound(n: int, lost: int, gained: int, z: float) -> float:

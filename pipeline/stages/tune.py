@@ -63,7 +63,7 @@ def tune_month(
         NoInput: without an earlier champion, or feedback.
         UsageError: at a launch, without validation rows, or without a positive lambda.
     """
-    context = penalised(_ingested(workspace, config, month, request=request, clock=clock, progress=progress))
+    context = prepared_month(workspace, config, month, request=request, clock=clock, progress=progress)
     result = frontier(prepare_trial(context), settings)
     save_tuning(context.attempt, result)
     return result
@@ -236,17 +236,23 @@ def write_choice(workspace: Workspace, key: str, lambda_: float) -> None:
     atomic.write_file(file, with_value(text, key, f"{lambda_:g}", where=str(file)).encode("utf-8"))
 
 
-def _ingested(
-    workspace: Workspace, config: Config, month: Month, *, request: Request, clock: Clock, progress: Progress
+def prepared_month(
+    workspace: Workspace,
+    config: Config,
+    month: Month,
+    *,
+    request: Request,
+    clock: Clock,
+    progress: Progress = silent,
 ) -> RunContext:
-    """The context of the month's newest attempt, whose ingest is finished."""
+    """The context of the month's newest attempt, ingested where it was not, with a recipe that has a penalty."""
     context = month_context(workspace, config, month, device=request.device, progress=progress)
     if not (context.output("ingest") / SUMMARY_FILE).exists():
         until = replace(request, until="ingest")
         run_month(workspace, config, month, request=until, clock=clock, progress=progress)
         context = month_context(workspace, config, month, device=request.device, progress=progress)
     parent = context.attempt.read_manifest().parent
-    return replace(context, base=parent)
+    return penalised(replace(context, base=parent))
 
 
 def _distance(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.significance import mcnemar_exact, paired_difference_interval
+from pipeline.evaluation.significance import mcnemar_exact, paired_difference_interval, total_interval
 
 
 def test_mcnemar_is_one_when_no_row_changed() -> None:
@@ -98,3 +98,18 @@ def test_interval_refuses_counts_that_do_not_fit(n: int, lost: int, gained: int)
 def test_interval_refuses_a_confidence_outside_zero_to_one(confidence: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         paired_difference_interval(10, 1, 1, confidence)
+
+
+def test_total_interval_of_one_set_is_the_one_of_its_mean() -> None:
+    parts = [0.01 * value for value in (1, 0, 0, -1, 0, 1, 1, 0, 0, 0)]
+    low, high = total_interval([parts])
+    error = 0.01 * (10 * 0.4) ** 0.5  # ten rows, sample variance 0.4
+    assert (low + high) / 2 == pytest.approx(0.02)
+    assert (high - low) / 2 == pytest.approx(1.959963984540054 * error)
+
+
+def test_total_interval_adds_sets_that_were_drawn_apart() -> None:
+    low, high = total_interval([[1.0, 0.0], [1.0, 0.0]])
+    alone = total_interval([[1.0, 0.0]])
+    assert (high - low) == pytest.approx(2**0.5 * (alone[1] - alone[0]))
+    assert total_interval([[0.0, 0.0], [0.0]]) == (0.0, 0.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stages.backtest import ArmResult, advice
+from pipeline.stages.backtest_result import ArmResult, advice
 from tests.conftest import call
 
 
