@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
@@ -102,22 +103,18 @@ class Trial:
     def directional(self, change: "Mapping[str, Tensor]") -> tuple[float, float]:
         """Slope and curvature of the prior rows' loss along a change from the anchor, in nats."""
         from pipeline.ewc.lambda_path import directional_change
-        from pipeline.modeling.prediction import logits
 
-        self.put(self.anchor)
-        here = logits(self.classifier, self.prior_rows.encoded)
+        here = self._at_anchor
         self.put({name: self.anchor[name] + DIRECTIONAL_STEP * d for name, d in change.items()})
-        near = logits(self.classifier, self.prior_rows.encoded)
+        near = self._logits(self.prior_rows)
         return directional_change(here, near, _ids(self.prior_rows), step=DIRECTIONAL_STEP)
 
     def training_loss(self, weights: "Mapping[str, Tensor]") -> float:
         """Mean loss over the month's own training rows, with the balance of the labels, in nats."""
         from torch.nn import functional as F
 
-        from pipeline.modeling.prediction import logits
-
         self.put(weights)
-        adjusted = logits(self.classifier, self.train.encoded)
+        adjusted = self._logits(self.train)
         if self.ready.log_prior is not None:
             adjusted = adjusted + self.ready.log_prior.cpu()
         return float(F.cross_entropy(adjusted, _ids(self.train)))
@@ -139,12 +136,22 @@ class Trial:
                 advance=advance,
             )
 
+    @cached_property
+    def _at_anchor(self) -> "Tensor":
+        """The anchor's logits of the prior rows."""
+        self.put(self.anchor)
+        return self._logits(self.prior_rows)
+
+    def _logits(self, rows: "Examples") -> "Tensor":
+        from pipeline.modeling.prediction import logits
+
+        with self.ready.looked_up():
+            return logits(self.classifier, rows.encoded)
+
     def _losses(self, rows: "Examples") -> "tuple[Tensor, Tensor]":
         from torch.nn import functional as F
 
-        from pipeline.modeling.prediction import logits
-
-        found, ids = logits(self.classifier, rows.encoded), _ids(rows)
+        found, ids = self._logits(rows), _ids(rows)
         return F.cross_entropy(found, ids, reduction="none"), found.argmax(dim=1) == ids
 
 
