@@ -38,7 +38,7 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can.
 bench: $(VENV)/.dev ## Time how fast the command line starts.
 	$(RUN)python benchmarks/startup.py
 
-bench-fisher: $(VENV)/.dev ## Time the Fisher engine beside the naive ways.
+bench-fisher: $(VENV)/.bench ## Time the Fisher engine beside the naive ways.
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(RUN)python benchmarks/fisher.py
 
 bench-penalty: $(VENV)/.dev ## Time the penalty's step beside an optimizer step.
@@ -61,6 +61,12 @@ clean: ## Remove the virtual environment and the caches; demo-workspace is yours
 $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/.made
 	$(RUN)python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
+
+# BackPACK asks for torchvision and never imports it here: the extra alone, without what it asks for.
+$(VENV)/.bench: $(VENV)/.dev
+	$(RUN)python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"], sep="\n")' > $@.txt
+	$(RUN)python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt -r $@.txt
+	@mv $@.txt $@
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.store.records import Environment
 
 PACKAGES = (
-    "accelerate", "datasets", "monthly-retrain", "numpy", "peft", "pyarrow", "pydantic",
+    "accelerate", "monthly-retrain", "numpy", "peft", "pyarrow", "pydantic",
     "safetensors", "scipy", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 """The packages whose versions are recorded, where they are installed."""
