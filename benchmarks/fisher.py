@@ -176,6 +176,11 @@ def peak_megabytes(case_name: str, contender: str) -> float:
     return float(done.stdout.split()[-1])
 
 
+def fisher_megabytes(case: Case) -> float:
+    """The size of the diagonal itself, in float32."""
+    return sum(4 * p.numel() for p in case.model().parameters() if p.requires_grad) / 2**20
+
+
 def print_peak(case: Case, contender: str) -> None:
     """What `peak_megabytes` asks of its child."""
     model, batch = case.model(), make_batch(case, 0)
@@ -273,6 +278,7 @@ def main() -> None:
         return
     result: dict[str, Any] = {"environment": environment()}
     result["cases"] = {name: run_case(name, CASES[name], options.repeats) for name in chosen}
+    result["fisher_megabytes"] = {name: fisher_megabytes(CASES[name]) for name in chosen}
     if options.cases is None:
         result["estimators"] = time_estimators(options.repeats)
         for row in result["estimators"]:

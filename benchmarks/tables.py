@@ -1,0 +1,157 @@
+"""The tables of docs/benchmarks.md, written from benchmarks/results/.
+
+    python benchmarks/tables.py
+
+Each table stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->`; a test holds the page to the results.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
+FLOOR, OURS, LOOP = "forward + backward (floor)", "this engine", "loop of single examples"
+OTHERS = {"vmap": "vmap(grad)", "BackPACK": "BackPACK (Linear only)", "Opacus": "Opacus"}
+FISHER_COLUMNS = {"ours": OURS, "loop": LOOP, **OTHERS}
+Rows = Mapping[str, Mapping[str, float]]
+
+
+def fisher_table(result: Mapping[str, Any]) -> str:
+    """Ratio to the floor, peak MB and L1 error of each contender, a line a case."""
+    head = ["case", "forward + backward", *FISHER_COLUMNS]
+    lines = []
+    for case, rows in result["cases"].items():
+        floor = rows[FLOOR]
+        cells = [f"{1000 * floor['seconds']:.0f} ms, {floor['peak_megabytes']:.0f} MB"]
+        for name in FISHER_COLUMNS.values():
+            row = rows.get(name)
+            cells.append(
+                "-"
+                if row is None
+                else f"{row['ratio']:.2f}, {row['peak_megabytes']:.0f} MB, {row['error']:.0e}".replace(
+                    "e-0", "e-"
+                )
+            )
+        lines.append([case, *cells])
+    return _markdown(head, lines)
+
+
+def fisher_targets(result: Mapping[str, Any]) -> str:
+    """Each target, the cases in which it holds, and those in which it does not with what was measured."""
+    cases: Mapping[str, Rows] = result["cases"]
+    lines = []
+    for target, measured in _targets(cases, result["fisher_megabytes"]):
+        kept = [f"{case} ({shown})" for case, shown, good in measured if good]
+        missed = [f"{case} ({shown})" for case, shown, good in measured if not good]
+        lines.append([target, "; ".join(kept) or "nowhere", "; ".join(missed) or "nowhere"])
+    return _markdown(["target", "holds", "does not hold"], lines)
+
+
+def _targets(
+    cases: Mapping[str, Rows], sizes: Mapping[str, float]
+) -> Iterator[tuple[str, list[tuple[str, str, bool]]]]:
+    def ratios(names: Sequence[str], limit: float) -> list[tuple[str, str, bool]]:
+        return [(c, f"{cases[c][OURS]['ratio']:.2f}", cases[c][OURS]["ratio"] <= limit) for c in names]
+
+    def faster(names: Sequence[str], than: str, times: float) -> list[tuple[str, str, bool]]:
+        gains = {c: cases[c][than]["ratio"] / cases[c][OURS]["ratio"] for c in names if than in cases[c]}
+        return [(c, f"{gain:.2f}", gain >= times) for c, gain in gains.items()]
+
+    large = [c for c in cases if _number(c, "T") >= 32 and _number(c, "B") >= 8]
+    yield "ours ≤ 1.15 for T ≥ 32, B ≥ 8", ratios([c for c in large if "tied" not in c], 1.15)
+    yield "ours ≤ 1.10 with mixed lengths", ratios([c for c in cases if "mixed" in c], 1.10)
+    yield "ours ≤ 1.3 with a tied vocabulary head", ratios([c for c in cases if "tied" in c], 1.3)
+    for short, name in OTHERS.items():
+        yield f"≥ 3 times faster than {short}", faster(list(cases), name, 3.0)
+    yield (
+        "≥ 2 times faster than the loop at B ≥ 8",
+        faster([c for c in cases if _number(c, "B") >= 8], LOOP, 2.0),
+    )
+    memory = []
+    for case, rows in cases.items():
+        beyond = rows[OURS]["peak_megabytes"] - rows[FLOOR]["peak_megabytes"]
+        size = sizes[case]
+        memory.append((case, f"floor + {beyond:.0f} MB, F {size:.0f} MB", beyond <= size))
+    yield "memory ≤ forward + backward, plus F", memory
+
+
+def _number(case: str, letter: str) -> int:
+    found = re.search(rf"\b{letter}=(\d+)", case)
+    return int(found[1]) if found else 0
+
+
+def penalty_table(result: Mapping[str, Any]) -> str:
+    """CPU milliseconds, the ratio to AdamW and the peak memory of each way to add the penalty."""
+    lines = []
+    for name, row in result["contenders"].items():
+        ratio, peak = row["of AdamW"], row.get("peak_mebibytes")
+        lines.append(
+            [
+                name,
+                f"{row['milliseconds']['median']:.1f}",
+                f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
+                "-" if peak is None else f"{peak:.0f}",
+            ]
+        )
+    return _markdown(["step", "CPU ms", "of AdamW (quartiles)", "peak MiB"], lines)
+
+
+def penalty_shares(result: Mapping[str, Any]) -> str:
+    """What the penalty adds to a training step."""
+    lengths = {key.rpartition(", ")[2]: row for key, row in result.items() if key.startswith("share of")}
+    names = list(next(iter(lengths.values())))
+    return _markdown(
+        ["share of a training step", *(f"B=32, {length}" for length in lengths)],
+        [[name, *(f"{100 * row[name]:.1f}%" for row in lengths.values())] for name in names],
+    )
+
+
+def where(result: Mapping[str, Any]) -> str:
+    """Date, machine, versions and commit of a result."""
+    e = result["environment"]
+    versions = ", ".join(f"{name} {e['packages'][name]}" for name in ("torch", "transformers"))
+    commit = f"commit {e['git_commit'][:7]}" + (" with changes" if e["git_dirty"] else "")
+    return (
+        f"Measured on {e['date'][:10]}: {e['cpu']}, {e['cores']} cores ({e['cpu_capability']}), "
+        f"{e['threads']} thread, load {e['load_average'][0]}, Python {e['python']}, {versions}, {commit}."
+    )
+
+
+TABLES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "fisher environment": ("fisher.json", where),
+    "fisher table": ("fisher.json", fisher_table),
+    "fisher targets": ("fisher.json", fisher_targets),
+    "penalty environment": ("penalty.json", where),
+    "penalty table": ("penalty.json", penalty_table),
+    "penalty shares": ("penalty.json", penalty_shares),
+}
+
+
+def written(page: str) -> str:
+    """The page with every table as the results have it.
+
+    Raises:
+        ValueError: when a table's markers are not on the page.
+    """
+    for name, (file, make) in TABLES.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        before, found, rest = page.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"{PAGE}: expected the markers of {name!r}, found none")
+        result = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+        page = f"{before}{begin}{make(result)}\n{end}{after}"
+    return page
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
