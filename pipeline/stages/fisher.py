@@ -20,7 +20,7 @@ from pipeline.store.fisher_file import FisherMetadata, check_binding, fingerprin
 from pipeline.store.hashing import FISHER_FILE, checkpoint_hash, sha256_file
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import verify_checkpoint
-from pipeline.store.run_directory import Workspace
+from pipeline.store.run_directory import Found, Workspace
 
 if TYPE_CHECKING:
     from pipeline.ewc.fisher import FisherEstimate
@@ -205,9 +205,12 @@ def compute_fisher(
 
     Raises:
         NoInput: when there is no such checkpoint, or no data is known for it.
-        UsageError: when the file exists and `force` is not given.
+        UsageError: when the file exists and `force` is not given, or other data would take the place where the
+            monthly job looks.
     """
     found = workspace.find(checkpoint)
+    file = output if output is not None else found.checkpoint / FISHER_FILE
+    _refuse_the_jobs_place(found, file, data)
     require_sound(workspace, found)
     settings = replace(FisherSettings.of(config), pattern=pattern or "*", until_stable=until_stable)
     as_the_job = pattern is None and not until_stable
@@ -217,7 +220,6 @@ def compute_fisher(
         ), ""
     if data is None and found.run is None:
         raise NoInput(f"{found.checkpoint}: it is not known what it was trained on. Give it with --data FILE")
-    file = output if output is not None else found.checkpoint / FISHER_FILE
     if file.exists() and not force:
         raise UsageError(
             f"{file}: exists already. Replace it with --force, or write elsewhere with --output FILE"
@@ -240,6 +242,17 @@ def compute_fisher(
     )
     write_fisher(file, diagonal, metadata)
     return file, estimate.reason
+
+
+def _refuse_the_jobs_place(found: Found, file: Path, data: Path | None) -> None:
+    """Other data's Fisher, where the next month looks for that of the training rows, would stop that month."""
+    own = (found.checkpoint / FISHER_FILE).resolve()
+    if data is not None and found.run is not None and file.resolve() == own:
+        raise UsageError(
+            f"{file}: is where the next month looks for the Fisher of what attempt {found.run.attempt} was trained "
+            f"on; found --data {data}, which would stop that month. Write elsewhere with --output FILE, or leave "
+            "--data out"
+        )
 
 
 def _rows_by_hand(data: Path, checkpoint: Path) -> tuple[Row, ...]:

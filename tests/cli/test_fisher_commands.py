@@ -60,6 +60,27 @@ def test_with_data_any_checkpoint_gets_its_fisher_beside_it(outside: Path, launc
     assert "exact, 10 examples, trace " in done.out
 
 
+@pytest.mark.parametrize("output", [False, True])
+def test_other_data_may_not_take_the_place_where_the_next_month_looks(
+    launched: Path, monkeypatch: pytest.MonkeyPatch, output: bool
+) -> None:
+    monkeypatch.setattr("pipeline.stages.fisher.require_sound", None)  # refused before anything is read
+    target = ("--output", launched / CHECKPOINT / "fisher.safetensors") if output else ()
+    for checkpoint in (launched / CHECKPOINT, "champion", "2026-01"):
+        words = (checkpoint, "--data", launched / "launch.jsonl", "-w", launched, "--force", *target)
+        done = fisher("compute", *words)
+        assert done.code == 2, done.err
+        assert "is where the next month looks for the Fisher of what attempt 2026-01/001 was trained" in done.err
+        assert "Write elsewhere with --output FILE, or leave --data out" in done.err
+    assert not (launched / CHECKPOINT / "fisher.safetensors").exists()
+
+
+def test_other_data_elsewhere_leave_the_next_month_alone(launched: Path, tmp_path: Path) -> None:
+    words = ("--data", launched / "launch.jsonl", "--samples", "5", "--output", tmp_path / "other.safetensors")
+    assert fisher("compute", launched / CHECKPOINT, *words).code == 0
+    assert call("run", "--month", "2026-02", "--until", "fisher", "-w", launched).code == 0
+
+
 def test_without_data_the_data_of_a_foreign_checkpoint_are_not_known(outside: Path) -> None:
     done = fisher("compute", outside)
     assert done.code == 66
