@@ -22,7 +22,7 @@ CheckpointArgument = Annotated[
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="What it was trained on; may be left out where the workspace knows."),
+    typer.Option("--data", help="Rows it was trained on; may be left out where the workspace knows."),
 ]
 EstimatorOption = Annotated[
     str | None, typer.Option("--estimator", metavar="auto|exact|mc|lowrank|empirical", help="[default: auto]")
@@ -72,7 +72,10 @@ def compute(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Compute the diagonal Fisher information of a checkpoint on what it was trained on."""
+    """Compute the diagonal Fisher information of a checkpoint on what it was trained on.
+
+    A classifier's rows have `text` and `label`, those of a causal language model `text` alone.
+    """
     from cli.options import config_of, locked, workspace_root
     from pipeline.config import load_config
 

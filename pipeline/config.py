@@ -74,6 +74,8 @@ class FisherSection(Section):
     """How the label is drawn in the Fisher's expectation."""
     samples: Count = 300
     """Upper limit of training rows that the Fisher is averaged over."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the pass through the model, as for training; squares are summed in fp32 either way."""
 
 
 class EwcSection(Section):

@@ -15,6 +15,7 @@ Kind = Literal["correction", "escalation", "catalog", "launch"]
 FEEDBACK_KINDS = ("correction", "escalation", "catalog")
 MAX_TEXT_CHARACTERS = 20_000
 MAX_LABEL_CHARACTERS = 200
+MAX_SEQUENCE_CHARACTERS = 1_000_000
 _NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -147,6 +148,24 @@ def check_launch(
     return CheckedRows(tuple(rows), known, tuple(rejected))
 
 
+def check_sequences(records: Iterable[Record]) -> CheckedRows:
+    """Turn raw records (`text`, `id` optional) into rows without a label, for a language model."""
+    rows: list[Row] = []
+    rejected: list[Rejection] = []
+    seen_ids: dict[str, Record] = {}
+    for record in records:
+        try:
+            fields = _fields(record)
+            text = _text(fields, "text", MAX_SEQUENCE_CHARACTERS)
+            row = Row(_row_id(fields, text), "", "launch", text, "")
+            _refuse_repeated(row, record, seen_ids)
+        except _RowProblem as problem:
+            rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
+            continue
+        rows.append(row)
+    return CheckedRows(tuple(rows), LabelSet(()), tuple(rejected))
+
+
 def hold_out(rows: Sequence[Row], fraction: float, *, seed: int, purpose: str) -> tuple[list[Row], list[Row]]:
     """Split rows into (kept, held out): `round(n * fraction)` rows, chosen by a hash of seed, purpose and id.
 
@@ -197,12 +216,17 @@ def _row(fields: Mapping[str, object], *, kind: Kind, created_at: str) -> Row:
     label = _text(fields, "label", MAX_LABEL_CHARACTERS)
     if _CONTROL.search(label) or "\n" in label or "\t" in label:
         raise _RowProblem("label: holds a control character")
+    return Row(_row_id(fields, kind, created_at, text, label), created_at, kind, text, label)
+
+
+def _row_id(fields: Mapping[str, object], *content: str) -> str:
+    """The id that a row brings, or a hash of its content."""
     row_id = fields.get("id")
     if row_id is None or row_id == "":
-        row_id = hashlib.sha256(f"{kind}\0{created_at}\0{text}\0{label}".encode()).hexdigest()[:16]
+        row_id = hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
     if not isinstance(row_id, str | int):
         raise _RowProblem(f"id: expected text, found {_shown(row_id)}")
-    return Row(str(row_id), created_at, kind, text, label)
+    return str(row_id)
 
 
 def _text(fields: Mapping[str, object], name: str, limit: int) -> str:

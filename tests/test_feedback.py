@@ -14,6 +14,7 @@ from pipeline.feedback import (
     Row,
     check_feedback,
     check_launch,
+    check_sequences,
     hold_out,
     normalise,
     seeded_sample,
@@ -259,3 +260,17 @@ def test_a_sample_keeps_the_order_and_the_limit() -> None:
     assert len(sample) == 10
     assert sample == [row for row in rows(40) if row in sample]
     assert seeded_sample(rows(5), 10, seed=0, purpose="fisher") == rows(5)
+
+
+def test_a_language_models_rows_need_no_label_and_may_be_long() -> None:
+    records = [
+        Record("texts.jsonl", 1, {"text": " word " * 10_000, "id": 7}),
+        Record("texts.jsonl", 2, {"text": "a text"}),
+        Record("texts.jsonl", 3, {"text": "a text"}),
+        Record("texts.jsonl", 4, {"label": "billing"}),
+        Record("texts.jsonl", 5, None, "not JSON"),
+    ]
+    checked = check_sequences(records)
+    assert checked.rows[0].id == "7"
+    assert [row.label for row in checked.rows] == ["", ""]
+    assert [rejection.line for rejection in checked.rejected] == [3, 4, 5]

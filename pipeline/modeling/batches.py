@@ -10,6 +10,9 @@ from torch import Tensor
 
 from pipeline.ewc.fisher.batching import batches_by_length
 
+MOST_TOKENS = 32 * 64
+"""Tokens of a Fisher batch, padding included, where memory allows it."""
+_IGNORED = -100
 Encoded = list[int]
 """The token ids of one text, with special tokens, without padding."""
 
@@ -61,7 +64,7 @@ def padded_batches(
 
 
 def keyed_batches(
-    tokenizer: Any, examples: Examples, *, seed: int, max_tokens: int = 32 * 64
+    tokenizer: Any, examples: Examples, *, seed: int, max_tokens: int = MOST_TOKENS
 ) -> Iterator[dict[str, Tensor]]:
     """Padded batches of like length, in seeded order, with what the Fisher needs of each example.
 
@@ -77,3 +80,12 @@ def keyed_batches(
             "labels": torch.tensor([examples.label_ids[p] for p in positions], dtype=torch.int64),
             "example_keys": torch.tensor(keys, dtype=torch.int64),
         }
+
+
+def keyed_sequences(
+    tokenizer: Any, examples: Examples, *, seed: int, max_tokens: int = MOST_TOKENS
+) -> Iterator[dict[str, Tensor]]:
+    """`keyed_batches` of texts without a label: `labels` [B, T] are the tokens themselves, -100 at padding."""
+    for batch in keyed_batches(tokenizer, examples, seed=seed, max_tokens=max_tokens):
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, _IGNORED)
+        yield {**batch, "labels": labels}

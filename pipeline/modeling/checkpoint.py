@@ -1,4 +1,4 @@
-"""Load and save sequence classifiers and their tokenizers, safely.
+"""Load and save sequence classifiers and their tokenizers, and load language models, safely.
 
 Only safetensors weights are read and no code that comes with a checkpoint is run.
 """
@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from pipeline.errors import ArtifactCorrupt, NoInput
 from pipeline.labels import LabelSet
 
 PACKAGE_SCHEME = "package:"
+_CAUSAL = frozenset(str(name) for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,14 @@ class Classifier:
     model: Any
     tokenizer: Any
     labels: LabelSet
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model with its tokenizer."""
+
+    model: Any
+    tokenizer: Any
 
 
 def base_location(base: str, root: Path) -> str:
@@ -87,12 +97,48 @@ def load_classifier(folder: Path) -> Classifier:
         NoInput: when the folder holds no checkpoint.
         ArtifactCorrupt: when weights are damaged, missing or surplus, or the labels do not fit.
     """
-    if not (folder / "config.json").is_file():
-        raise NoInput(f"{folder}: expected a checkpoint folder, found no config.json")
-    _refuse_code(folder)
+    model, tokenizer = _loaded(folder, AutoModelForSequenceClassification)
+    labels = LabelSet.from_label2id(dict(model.config.label2id), where=str(folder / "config.json"))
+    if len(labels) != model.config.num_labels:
+        raise ArtifactCorrupt(
+            f"{folder / 'config.json'}: {len(labels)} labels, the head has {model.config.num_labels}"
+        )
+    _ensure_padding(model, tokenizer)
+    return Classifier(model, tokenizer, labels)
+
+
+def is_language_model(folder: Path) -> bool:
+    """Whether a checkpoint's config names a causal language model of transformers.
+
+    Raises:
+        NoInput: when the folder holds no checkpoint.
+        ArtifactCorrupt: when its config cannot be read, or asks for code of its own.
+    """
+    _require_checkpoint(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    named = config.get("architectures") if isinstance(config, dict) else None
+    return isinstance(named, list) and bool(_CAUSAL & {str(name) for name in named})
+
+
+def load_language_model(folder: Path) -> LanguageModel:
+    """A causal language model from its folder, in fp32 and eval mode.
+
+    Raises:
+        NoInput: when the folder holds no checkpoint.
+        ArtifactCorrupt: when weights are damaged, missing or surplus.
+    """
+    model, tokenizer = _loaded(folder, AutoModelForCausalLM)
+    _ensure_padding(model, tokenizer)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # masked, so any token will do
+    return LanguageModel(model, tokenizer)
+
+
+def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
+    _require_checkpoint(folder)
     with _load_errors(str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        model, info = kind.from_pretrained(
             folder,
             dtype=torch.float32,
             trust_remote_code=False,
@@ -107,14 +153,14 @@ def load_classifier(folder: Path) -> Classifier:
                 f"{folder / 'model.safetensors'}: {problem.replace('_', ' ')}: {', '.join(names[:3])}"
                 f"{' ...' if len(names) > 3 else ''}. Run: retrain rollback, or train this checkpoint again"
             )
-    labels = LabelSet.from_label2id(dict(model.config.label2id), where=str(folder / "config.json"))
-    if len(labels) != model.config.num_labels:
-        raise ArtifactCorrupt(
-            f"{folder / 'config.json'}: {len(labels)} labels, the head has {model.config.num_labels}"
-        )
-    _ensure_padding(model, tokenizer)
     model.eval()
-    return Classifier(model, tokenizer, labels)
+    return model, tokenizer
+
+
+def _require_checkpoint(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise NoInput(f"{folder}: expected a checkpoint folder, found no config.json")
+    _refuse_code(folder)
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:

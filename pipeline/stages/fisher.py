@@ -1,20 +1,19 @@
 """Fisher: the diagonal Fisher information of the base checkpoint on what it was trained on, beside it."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
-from pipeline.feedback import Row, check_launch, seeded_sample
+from pipeline.feedback import Row, check_launch, check_sequences
 from pipeline.months import Month
 from pipeline.progress import Progress
+from pipeline.stages.fisher_pass import FisherPass, estimate_fisher
 from pipeline.stages.ingest import read_records
 from pipeline.stages.lineage import ancestors, require_sound
 from pipeline.stages.stage import RunContext, Stage
-from pipeline.stages.tables import examples, training_hash, training_rows
+from pipeline.stages.tables import training_hash, training_rows
 from pipeline.store import atomic
 from pipeline.store.fisher_file import FisherMetadata, check_binding, fingerprint, read_fisher, write_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_hash, sha256_file
@@ -22,11 +21,7 @@ from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import verify_checkpoint
 from pipeline.store.run_directory import Found, Workspace
 
-if TYPE_CHECKING:
-    from pipeline.ewc.fisher import FisherEstimate
-
 RECORD_FILE = "fisher.json"
-DIVISION = "number of examples; an example's squared gradients are summed over labels weighted by p"
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,7 @@ class FisherSettings:
     seed: int
     layers: str
     max_length: int
+    precision: str = "fp32"
     months: str = "latest"
     gamma: float = 1.0
     pattern: str = "*"
@@ -56,6 +52,7 @@ class FisherSettings:
             seed=config.seed,
             layers=config.train.layers,
             max_length=config.model.max_length,
+            precision=config.fisher.precision,
             months=config.ewc.months,
             gamma=config.ewc.gamma,
         )
@@ -76,59 +73,6 @@ class FisherRecord:
     def files(self) -> dict[str, str]:
         """Path and hash of every file that the penalty reads."""
         return {**self.older, self.path: self.sha256}
-
-
-def estimate_fisher(
-    checkpoint: Path, rows: Sequence[Row], settings: FisherSettings, *, device: str, progress: Progress
-) -> "FisherEstimate":
-    """The Fisher diagonal of a checkpoint's trained parameters, averaged over at most `samples` of the rows.
-
-    Under accelerate every process takes its share of the batches, and all get the whole result.
-
-    Raises:
-        NoInput: without rows. ArtifactCorrupt: when a label is not one of the checkpoint's.
-        UsageError: when the pattern matches no trained parameter.
-    """
-    from accelerate import PartialState
-
-    from pipeline.ewc.fisher import fisher_diagonal_over_processes, share_of
-    from pipeline.modeling.batches import keyed_batches
-    from pipeline.modeling.checkpoint import load_classifier
-    from pipeline.modeling.device import choose_device
-    from pipeline.modeling.head import trained_parameters
-
-    if not rows:
-        raise NoInput(
-            f"{checkpoint}: the Fisher needs the rows that it was trained on, found none. Give --data FILE"
-        )
-    classifier = load_classifier(checkpoint)
-    unknown = sorted({row.label for row in rows} - set(classifier.labels.names))
-    if unknown:
-        raise ArtifactCorrupt(
-            f"{checkpoint}: the data has labels that the checkpoint's label2id lacks: {', '.join(unknown[:3])}. "
-            "Give the data that this checkpoint was trained on with --data FILE"
-        )
-    classifier.model.to(choose_device(device))
-    sample = seeded_sample(rows, settings.samples, seed=settings.seed, purpose="fisher")
-    tokenised = examples(classifier.tokenizer, sample, classifier.labels, settings.max_length)
-    trained = trained_parameters(classifier.model, settings.layers)
-    parameters = [name for name in trained if fnmatchcase(name, settings.pattern)]
-    if not parameters:
-        raise UsageError(
-            f"--layers {settings.pattern}: matches none of the {len(trained)} trained parameters, such as {trained[0]}"
-        )
-    state = PartialState(cpu=device == "cpu")
-    batches = list(keyed_batches(classifier.tokenizer, tokenised, seed=settings.seed))
-    with progress("fisher", len(sample), "example") as advance:
-        return fisher_diagonal_over_processes(
-            classifier.model,
-            share_of(batches, process=state.process_index, processes=state.num_processes),
-            estimator=settings.estimator,
-            parameters=parameters,
-            seed=settings.seed,
-            stop_at_relative_error=settings.until_stable or None,
-            advance=advance,
-        )
 
 
 def ensure_fisher(
@@ -163,15 +107,15 @@ def ensure_fisher(
     verify_checkpoint(workspace, checkpoint)
     attempt = workspace.attempt(checkpoint.attempt)
     manifest = attempt.read_manifest()
-    estimate = estimate_fisher(
+    done = estimate_fisher(
         workspace.resolve(checkpoint.path), training_rows(attempt), settings, device=device, progress=progress
     )
-    diagonal = {name: tensor.cpu() for name, tensor in estimate.diagonal.items()}
+    diagonal = {name: tensor.cpu() for name, tensor in done.estimate.diagonal.items()}
     if settings.months == "online" and manifest.parent is not None:
         older = ensure_fisher(workspace, manifest.parent, settings, device=device, progress=progress)
         diagonal = merge_online(read_fisher(older)[0], diagonal, settings.gamma, where=str(older))
     metadata = metadata_of(
-        estimate,
+        done,
         diagonal,
         settings,
         checkpoint_sha256=checkpoint.sha256,
@@ -230,10 +174,10 @@ def compute_fisher(
         assert found.run is not None
         rows, data_sha256 = tuple(training_rows(found.run)), training_hash(found.run)
     alone = replace(settings, months="latest", gamma=1.0)
-    estimate = estimate_fisher(found.checkpoint, rows, alone, device=device, progress=progress)
-    diagonal = {name: tensor.cpu() for name, tensor in estimate.diagonal.items()}
+    done = estimate_fisher(found.checkpoint, rows, alone, device=device, progress=progress)
+    diagonal = {name: tensor.cpu() for name, tensor in done.estimate.diagonal.items()}
     metadata = metadata_of(
-        estimate,
+        done,
         diagonal,
         alone,
         checkpoint_sha256=checkpoint_hash(found.checkpoint),
@@ -241,7 +185,7 @@ def compute_fisher(
         months=(),
     )
     write_fisher(file, diagonal, metadata)
-    return file, estimate.reason
+    return file, done.estimate.reason
 
 
 def _refuse_the_jobs_place(found: Found, file: Path, data: Path | None) -> None:
@@ -256,11 +200,14 @@ def _refuse_the_jobs_place(found: Found, file: Path, data: Path | None) -> None:
 
 
 def _rows_by_hand(data: Path, checkpoint: Path) -> tuple[Row, ...]:
-    """The rows of a file that is given for a checkpoint; every one must carry one of its labels."""
-    from pipeline.modeling.checkpoint import load_classifier
+    """The rows of a file that is given for a checkpoint; a classifier's must all carry one of its labels."""
+    from pipeline.modeling.checkpoint import is_language_model, load_classifier
 
-    labels = load_classifier(checkpoint).labels
-    checked = check_launch(read_records(data), month=Month(1970, 1), golden_texts=(), labels=labels)
+    if is_language_model(checkpoint):
+        checked = check_sequences(read_records(data))
+    else:
+        labels = load_classifier(checkpoint).labels
+        checked = check_launch(read_records(data), month=Month(1970, 1), golden_texts=(), labels=labels)
     if checked.rejected:
         first = checked.rejected[0]
         raise BadData(
@@ -271,7 +218,7 @@ def _rows_by_hand(data: Path, checkpoint: Path) -> tuple[Row, ...]:
 
 
 def metadata_of(
-    estimate: "FisherEstimate",
+    done: FisherPass,
     diagonal: dict[str, Any],
     settings: FisherSettings,
     *,
@@ -280,6 +227,7 @@ def metadata_of(
     months: tuple[str, ...],
 ) -> FisherMetadata:
     """The metadata that binds a diagonal to its checkpoint and data."""
+    estimate = done.estimate
     return FisherMetadata(
         checkpoint_sha256=checkpoint_sha256,
         data_sha256=data_sha256,
@@ -292,7 +240,9 @@ def metadata_of(
         seed=settings.seed,
         trace=sum(float(tensor.double().sum()) for tensor in diagonal.values()),
         trace_standard_error=estimate.trace_standard_error,
-        division=DIVISION,
+        division=done.division,
+        precision=done.precision,
+        batch_tokens=done.batch_tokens,
         settings=asdict(settings),
         fingerprint=fingerprint(diagonal),
     )

@@ -25,11 +25,12 @@ def verify_fisher(file: Path, checkpoint: Path) -> FisherMetadata:
     Raises:
         NoInput: when a file is absent. ArtifactCorrupt: with what differs.
     """
-    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.modeling.checkpoint import is_language_model, load_classifier, load_language_model
 
     diagonal, metadata = read_fisher(fisher_path(file))
     check_binding(metadata, checkpoint_sha256=checkpoint_hash(checkpoint), where=str(file))
-    model = load_classifier(checkpoint).model
+    load = load_language_model if is_language_model(checkpoint) else load_classifier
+    model = load(checkpoint).model
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     unknown = sorted(diagonal.keys() - shapes.keys())
     if unknown:

@@ -54,6 +54,10 @@ class FisherMetadata(Record):
     """The standard error of the trace over examples, None where one example gives no spread."""
     division: str
     """What the sums were divided by."""
+    precision: str = "fp32"
+    """Of the pass through the model, `fp32` or `bf16`; the sums are never below fp32."""
+    batch_tokens: int = 2048
+    """Upper limit on a batch's tokens, padding included: lower where memory did not allow more."""
     settings: dict[str, str | int | float]
     """What was asked for; another answer to it is another Fisher."""
     fingerprint: Sha256

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import toy
+from tests import language_models, toy
 from tests.conftest import Done, call
 
 CHECKPOINT = "runs/2026-01/001/finetune/checkpoint"
@@ -70,13 +70,22 @@ def test_other_data_may_not_take_the_place_where_the_next_month_looks(
         words = (checkpoint, "--data", launched / "launch.jsonl", "-w", launched, "--force", *target)
         done = fisher("compute", *words)
         assert done.code == 2, done.err
-        assert "is where the next month looks for the Fisher of what attempt 2026-01/001 was trained" in done.err
+        assert (
+            "is where the next month looks for the Fisher of what attempt 2026-01/001 was trained" in done.err
+        )
         assert "Write elsewhere with --output FILE, or leave --data out" in done.err
     assert not (launched / CHECKPOINT / "fisher.safetensors").exists()
 
 
 def test_other_data_elsewhere_leave_the_next_month_alone(launched: Path, tmp_path: Path) -> None:
-    words = ("--data", launched / "launch.jsonl", "--samples", "5", "--output", tmp_path / "other.safetensors")
+    words = (
+        "--data",
+        launched / "launch.jsonl",
+        "--samples",
+        "5",
+        "--output",
+        tmp_path / "other.safetensors",
+    )
     assert fisher("compute", launched / CHECKPOINT, *words).code == 0
     assert call("run", "--month", "2026-02", "--until", "fisher", "-w", launched).code == 0
 
@@ -138,6 +147,35 @@ def test_a_checkpoint_that_does_not_exist_is_no_input(
     done = fisher("compute", "absent", "--data", "launch.jsonl")
     assert done.code == 66
     assert "'absent': is neither a month, nor an attempt, nor a folder" in done.err
+
+
+@pytest.mark.parametrize("kind", language_models.KINDS)
+def test_a_language_model_is_divided_by_its_sequences_and_the_file_says_so(kind: str, tmp_path: Path) -> None:
+    folder = language_models.write_language_model(tmp_path / kind, kind)
+    data = toy.write_jsonl(tmp_path / "texts.jsonl", [{"text": text} for text in language_models.TEXTS])
+    words = ("compute", folder, "--data", data, "-o", "model.max_length=16", "-o", "train.layers=all")
+    done = fisher(*words)
+    assert done.code == 0, done.err
+    assert "a language model: mc, one token drawn from its own distribution at each position" in done.err
+    document = json.loads(fisher(*words, "--force", "--json").out)
+    assert document["division"].startswith("number of sequences; a sequence is one example, its loss summed")
+    assert (document["estimator"], document["examples"]) == ("mc", len(language_models.TEXTS))
+    assert (document["precision"], document["batch_tokens"]) == ("fp32", 2048)
+    assert fisher("verify", folder / "fisher.safetensors", "--checkpoint", folder).code == 0
+    assert fisher(*words, "--force", "--estimator", "exact").code == 2
+
+
+def test_a_row_without_text_is_bad_data_for_a_language_model(tmp_path: Path) -> None:
+    folder = language_models.write_language_model(tmp_path / "gpt2", "gpt2")
+    data = toy.write_jsonl(tmp_path / "texts.jsonl", [{"text": "the parcel"}, {"label": "late"}])
+    done = fisher("compute", folder, "--data", data, "-o", "model.max_length=16")
+    assert done.code == 65
+    assert "1 of 2 rows cannot be used. First: line 2: text: expected text that is not empty" in done.err
+
+
+def test_the_precision_that_was_used_is_recorded(outside: Path, launched: Path) -> None:
+    words = ("--data", launched / "launch.jsonl", "--samples", "5", "-o", "fisher.precision=bf16", "--json")
+    assert json.loads(fisher("compute", outside, *words).out)["precision"] == "bf16"
 
 
 def test_show_tells_each_layer_and_how_it_was_made(promoted: Path) -> None:

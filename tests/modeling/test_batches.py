@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.modeling.batches import Examples, encode, keyed_batches, pad, padded_batches
+from pipeline.modeling.batches import Examples, encode, keyed_batches, keyed_sequences, pad, padded_batches
 from pipeline.modeling.checkpoint import Classifier
 from tests import toy
 from tests.modeling.conftest import tokenised
@@ -83,6 +83,16 @@ def test_a_batch_of_the_fisher_holds_no_more_tokens_than_allowed(make: Make) -> 
         b["input_ids"].numel() for b in keyed_batches(classifier.tokenizer, examples, seed=0, max_tokens=40)
     ]
     assert max(sizes) <= 40
+
+
+def test_a_sequences_labels_are_its_tokens_and_nothing_at_the_padding(make: Make) -> None:
+    classifier = make()
+    examples = tokenised(classifier, toy.toy_stream().launch[:6])
+    for batch in keyed_sequences(classifier.tokenizer, examples, seed=0):
+        present = batch["attention_mask"].bool()
+        assert torch.equal(batch["labels"][present], batch["input_ids"][present])
+        assert (batch["labels"][~present] == -100).all()
+        assert not present.all()
 
 
 def test_examples_are_joined_in_order() -> None:

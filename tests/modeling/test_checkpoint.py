@@ -13,10 +13,13 @@ from pipeline.labels import LabelSet
 from pipeline.modeling.checkpoint import (
     Classifier,
     base_location,
+    is_language_model,
     load_classifier,
+    load_language_model,
     new_classifier,
     save_classifier,
 )
+from tests import language_models
 from tests.modeling.conftest import LABELS
 
 Make = Callable[..., Classifier]
@@ -158,3 +161,24 @@ def test_a_base_may_lie_in_a_python_package(tmp_path: Path, monkeypatch: pytest.
 def test_a_package_that_is_not_installed_is_no_input(base: str, tmp_path: Path) -> None:
     with pytest.raises(NoInput, match="is not installed"):
         base_location(base, tmp_path)
+
+
+@pytest.mark.parametrize("kind", language_models.KINDS)
+def test_a_language_model_is_told_from_a_classifier_by_its_config(
+    folder: Path, tmp_path: Path, kind: str
+) -> None:
+    language_model = language_models.write_language_model(tmp_path / kind, kind)
+    assert is_language_model(language_model)
+    assert not is_language_model(folder)
+    with pytest.raises(NoInput, match=r"expected a checkpoint folder, found no config.json"):
+        is_language_model(tmp_path / "absent")
+
+
+def test_a_language_model_without_a_padding_token_can_be_padded(tmp_path: Path) -> None:
+    folder = language_models.write_language_model(tmp_path / "gpt2", "gpt2")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config.pop("eos_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    loaded = load_language_model(folder)
+    assert loaded.tokenizer.pad_token_id == 0
+    assert not loaded.model.training

@@ -1,0 +1,274 @@
+"""One pass over rows for a checkpoint's Fisher: what is read, in which precision, in batches of which size."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
+from pipeline.feedback import Row, seeded_sample
+from pipeline.progress import Progress
+from pipeline.stages.tables import examples
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.ewc.fisher import Batch, FisherEstimate
+    from pipeline.modeling.batches import Examples
+    from pipeline.stages.fisher import FisherSettings
+
+CLASSIFIER_DIVISION = (
+    "number of examples; an example's squared gradients are summed over labels weighted by p"
+)
+SEQUENCE_DIVISION = (
+    "number of sequences; a sequence is one example, its loss summed over its tokens after the first, each given "
+    "those before it, and its gradient squared once"
+)
+_SHARE_FOR_ACTIVATIONS = 0.5
+"""Of the memory that is free beside the sums; the rest is for what the backward makes on its way."""
+
+logger = logging.getLogger("retrain")
+
+
+@dataclass(frozen=True)
+class FisherPass:
+    """An estimate, and how its pass went."""
+
+    estimate: "FisherEstimate"
+    division: str
+    """What the sums were divided by."""
+    precision: str
+    """`fp32` or `bf16`."""
+    batch_tokens: int
+    """Upper limit on a batch's tokens, padding included."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A model and its tokenised rows, and what its kind decides."""
+
+    model: Any
+    tokenizer: Any
+    examples: "Examples"
+    batches: "Callable[..., Iterator[Batch]]"
+    division: str
+    estimator: str
+    draws: int | None = None
+    reason: str = ""
+
+
+def estimate_fisher(
+    checkpoint: Path, rows: Sequence[Row], settings: "FisherSettings", *, device: str, progress: Progress
+) -> FisherPass:
+    """The Fisher diagonal of a checkpoint's trained parameters, averaged over at most `samples` of the rows.
+
+    Under accelerate every process takes its share of the batches, and all get the whole result. Batches have a
+    fixed size, so that equal calls give equal bits; it is halved only where memory is too small for it.
+
+    Raises:
+        NoInput: without rows. ArtifactCorrupt: when a label is not one of the checkpoint's.
+        BadData: when a text gives a language model nothing to predict.
+        UsageError: when the pattern matches no trained parameter, a language model is asked for an estimator
+            that is not for it, or a single text does not fit into memory.
+    """
+    from accelerate import PartialState
+
+    from pipeline.modeling.checkpoint import is_language_model
+    from pipeline.modeling.device import autocast_dtype, choose_device
+    from pipeline.modeling.head import trained_parameters
+
+    if not rows:
+        raise NoInput(
+            f"{checkpoint}: the Fisher needs the rows that it was trained on, found none. Give --data FILE"
+        )
+    sample = seeded_sample(rows, settings.samples, seed=settings.seed, purpose="fisher")
+    if is_language_model(checkpoint):
+        subject = _language_model(checkpoint, sample, settings)
+    else:
+        subject = _classifier(checkpoint, rows, sample, settings)
+    chosen = choose_device(device)
+    subject.model.to(chosen)
+    trained = trained_parameters(subject.model, settings.layers)
+    parameters = [name for name in trained if fnmatchcase(name, settings.pattern)]
+    if not parameters:
+        raise UsageError(
+            f"--layers {settings.pattern}: matches none of the {len(trained)} trained parameters"
+            f"{f', such as {trained[0]}' if trained else ''} (train.layers: {settings.layers})"
+        )
+    state = PartialState(cpu=device == "cpu")
+    dtype = autocast_dtype(settings.precision, chosen)
+    estimate, batch_tokens = _fitted(subject, parameters, settings, state, chosen, dtype, progress)
+    return FisherPass(
+        estimate=estimate,
+        division=subject.division,
+        precision="fp32" if dtype is None else "bf16",
+        batch_tokens=batch_tokens,
+    )
+
+
+def _classifier(
+    checkpoint: Path, rows: Sequence[Row], sample: Sequence[Row], settings: "FisherSettings"
+) -> _Subject:
+    from pipeline.modeling.batches import keyed_batches
+    from pipeline.modeling.checkpoint import load_classifier
+
+    classifier = load_classifier(checkpoint)
+    unknown = sorted({row.label for row in rows} - set(classifier.labels.names))
+    if unknown:
+        raise ArtifactCorrupt(
+            f"{checkpoint}: the data has labels that the checkpoint's label2id lacks: {', '.join(unknown[:3])}. "
+            "Give the data that this checkpoint was trained on with --data FILE"
+        )
+    tokenised = examples(classifier.tokenizer, sample, classifier.labels, settings.max_length)
+    return _Subject(
+        classifier.model,
+        classifier.tokenizer,
+        tokenised,
+        keyed_batches,
+        CLASSIFIER_DIVISION,
+        settings.estimator,
+    )
+
+
+def _language_model(checkpoint: Path, sample: Sequence[Row], settings: "FisherSettings") -> _Subject:
+    from pipeline.modeling.batches import Examples, encode, keyed_sequences
+    from pipeline.modeling.checkpoint import load_language_model
+
+    if settings.estimator in ("exact", "lowrank"):
+        raise UsageError(
+            f"--estimator {settings.estimator}: is for classifiers, and {checkpoint} is a language model, of which "
+            "every token has a whole vocabulary of labels. Take mc or empirical"
+        )
+    loaded = load_language_model(checkpoint)
+    longest = getattr(loaded.model.config, "max_position_embeddings", None)
+    if longest is not None and settings.max_length > longest:
+        raise UsageError(
+            f"model.max_length {settings.max_length}: {checkpoint} reads at most {longest} tokens. "
+            f"Give -o model.max_length={longest}"
+        )
+    encoded = encode(loaded.tokenizer, [row.text for row in sample], settings.max_length)
+    for row, ids in zip(sample, encoded, strict=True):
+        if len(ids) < 2:
+            raise BadData(
+                f"row {row.id!r}: expected at least two tokens, so that there is one to predict, found {len(ids)}: "
+                f"{row.text[:40]!r}"
+            )
+    tokenised = Examples(tuple(row.id for row in sample), tuple(encoded), (0,) * len(sample))
+    picked = settings.estimator == "auto"
+    return _Subject(
+        loaded.model,
+        loaded.tokenizer,
+        tokenised,
+        keyed_sequences,
+        SEQUENCE_DIVISION,
+        "mc" if picked else settings.estimator,
+        1 if picked else None,
+        "a language model: mc, one token drawn from its own distribution at each position" if picked else "",
+    )
+
+
+def _fitted(
+    subject: _Subject,
+    parameters: Sequence[str],
+    settings: "FisherSettings",
+    state: Any,
+    device: "torch.device",
+    dtype: "torch.dtype | None",
+    progress: Progress,
+) -> "tuple[FisherEstimate, int]":
+    """The estimate, and the tokens of the batches with which it fitted into memory.
+
+    Several processes agree on the size beforehand. One that runs out of memory cannot start again by itself,
+    because the others wait for its sums.
+    """
+    from pipeline.modeling.batches import MOST_TOKENS
+    from pipeline.modeling.interruption import is_out_of_memory
+
+    longest = max(len(ids) for ids in subject.examples.encoded)
+    tokens, fits = MOST_TOKENS, _tokens_that_fit(subject, parameters, state, device, dtype)
+    while tokens > max(fits, longest):
+        tokens //= 2
+    if tokens < MOST_TOKENS:
+        logger.warning(
+            "fisher: about %d tokens fit into memory at once; batches of %d instead of %d",
+            fits,
+            tokens,
+            MOST_TOKENS,
+        )
+    while True:
+        try:
+            return _estimate(subject, parameters, settings, state, dtype, tokens, progress), tokens
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or state.num_processes > 1:
+                raise
+        # outside of the except clause, whose traceback holds the tensors
+        if tokens <= longest:
+            raise UsageError(
+                f"fisher: out of memory with a single text of {longest} tokens. Lower model.max_length, take fewer "
+                "parameters (--layers PATTERN), or use a device with more memory"
+            )
+        tokens //= 2
+        logger.warning("fisher: out of memory; begins again with batches of %d tokens", tokens)
+
+
+def _tokens_that_fit(
+    subject: _Subject,
+    parameters: Sequence[str],
+    state: Any,
+    device: "torch.device",
+    dtype: "torch.dtype | None",
+) -> int:
+    """Tokens whose activations fit beside the sums, measured on the longest text; the least of all processes."""
+    from accelerate.utils import gather_object
+
+    from pipeline.ewc.fisher import activation_bytes, tokens_that_fit
+    from pipeline.modeling.batches import MOST_TOKENS, Examples
+    from pipeline.modeling.memory import free_bytes
+
+    whole = subject.examples
+    at = max(range(len(whole)), key=lambda index: len(whole.encoded[index]))
+    one = Examples((whole.ids[at],), (whole.encoded[at],), (whole.label_ids[at],))
+    free = free_bytes(device)
+    fits = MOST_TOKENS
+    if free is not None:
+        wanted = set(parameters)
+        sums = sum(4 * p.numel() for name, p in subject.model.named_parameters() if name in wanted)
+        batch = next(subject.batches(subject.tokenizer, one, seed=0))
+        held = activation_bytes(subject.model, batch, parameters=parameters, autocast_dtype=dtype)
+        fits = tokens_that_fit(
+            int(_SHARE_FOR_ACTIVATIONS * max(free - sums, 0)), bytes_per_token=-(-held // len(one.encoded[0]))
+        )
+    return min(gather_object([fits])) if state.num_processes > 1 else fits
+
+
+def _estimate(
+    subject: _Subject,
+    parameters: Sequence[str],
+    settings: "FisherSettings",
+    state: Any,
+    dtype: "torch.dtype | None",
+    tokens: int,
+    progress: Progress,
+) -> "FisherEstimate":
+    from dataclasses import replace
+
+    from pipeline.ewc.fisher import fisher_diagonal_over_processes, share_of
+
+    batches = list(
+        subject.batches(subject.tokenizer, subject.examples, seed=settings.seed, max_tokens=tokens)
+    )
+    with progress("fisher", len(subject.examples), "example") as advance:
+        estimate = fisher_diagonal_over_processes(
+            subject.model,
+            share_of(batches, process=state.process_index, processes=state.num_processes),
+            estimator=subject.estimator,
+            draws=subject.draws,
+            parameters=parameters,
+            seed=settings.seed,
+            autocast_dtype=dtype,
+            stop_at_relative_error=settings.until_stable or None,
+            advance=advance,
+        )
+    return replace(estimate, reason=subject.reason or estimate.reason)
