@@ -17,6 +17,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 FLOOR, OURS, LOOP = "forward + backward (floor)", "this engine", "loop of single examples"
 OTHERS = {"vmap": "vmap(grad)", "BackPACK": "BackPACK (Linear only)", "Opacus": "Opacus"}
 FISHER_COLUMNS = {"ours": OURS, "loop": LOOP, **OTHERS}
+COMMAND_AIM = 0.85
 Rows = Mapping[str, Mapping[str, float]]
 
 
@@ -110,6 +111,26 @@ def penalty_shares(result: Mapping[str, Any]) -> str:
     )
 
 
+def command_table(result: Mapping[str, Any]) -> str:
+    """CPU seconds of the parts of `fisher compute`."""
+    after = result["seconds"]["after start-up"]
+    lines = []
+    for part, seconds in result["seconds"].items():
+        share = "-" if part == "start-up" else f"{100 * seconds / after:.1f}%"
+        lines.append([part, f"{seconds:.2f}", share])
+    return _markdown(["part", "CPU s", "of the time after start-up"], lines)
+
+
+def command_share(result: Mapping[str, Any]) -> str:
+    """The share in the model beside its target."""
+    share, low, high = (result["share in the model"][name] for name in ("median", "low", "high"))
+    verdict = "holds" if share >= COMMAND_AIM else "does not hold"
+    return (
+        f"{result['rows']:,} rows, median of {result['runs']} runs: {share:.1%} of the time after start-up is spent in "
+        f"the model ({low:.1%} to {high:.1%}); the target of at least {COMMAND_AIM:.0%} {verdict}."
+    )
+
+
 def where(result: Mapping[str, Any]) -> str:
     """Date, machine, versions and commit of a result."""
     e = result["environment"]
@@ -125,6 +146,9 @@ TABLES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "fisher environment": ("fisher.json", where),
     "fisher table": ("fisher.json", fisher_table),
     "fisher targets": ("fisher.json", fisher_targets),
+    "command environment": ("fisher_command.json", where),
+    "command table": ("fisher_command.json", command_table),
+    "command share": ("fisher_command.json", command_share),
     "penalty environment": ("penalty.json", where),
     "penalty table": ("penalty.json", penalty_table),
     "penalty shares": ("penalty.json", penalty_shares),
