@@ -104,7 +104,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    # lazily: memory-mapped files of the test may be let go of a moment later
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @as_root
