@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from pipeline.errors import TrainingDiverged
+
 Tensors = Mapping[str, Tensor]
 Three = tuple[Tensor, Tensor, Tensor]
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -32,6 +34,9 @@ class PenaltyStep:
         weights: W >= 0, same names and shapes (an expanded scalar will do); its names decide what is held.
         lambda_: the strength: of W, whatever its scale.
         piece, together: as PIECE and TOGETHER, for tests.
+
+    Raises:
+        TrainingDiverged: lambda in W's scale is beyond a 32-bit number.
     """
 
     def __init__(
@@ -44,6 +49,11 @@ class PenaltyStep:
         piece: int | None = None,
         together: int | None = None,
     ) -> None:
+        if 2.0 * lambda_ > torch.finfo(torch.float32).max:
+            raise TrainingDiverged(
+                f"the penalty is not finite: lambda {lambda_:.3g} in the scale of its weights is beyond a 32-bit "
+                "number; nothing was promoted. Lower ewc.lambda"
+            )
         self.lambda_ = lambda_
         self._held = [(parameters[name], anchor[name], weights[name]) for name in weights]
         kind = "cpu" if all(p.device.type == "cpu" for p, _, _ in self._held) else "other"

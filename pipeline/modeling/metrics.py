@@ -81,10 +81,18 @@ class MetricsCallback(TrainerCallback):
             control.should_log = True  # however few steps there were
 
     def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict[str, float] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        **_: Any,
     ) -> None:
         if logs is None or "loss" not in logs:
             return
+        if optimizer is not None:
+            require_finite_moments(optimizer, state.global_step)
         metric = Metric(
             step=state.global_step,
             epoch=round(state.epoch, 4),
@@ -142,8 +150,26 @@ def require_finite(metric: Metric) -> None:
     """
     for name, value in asdict(metric).items():
         if value is not None and not math.isfinite(value):
-            raise TrainingDiverged(
-                f"training diverged at step {metric.step}: {name} is {value}; nothing was promoted. Likely causes: "
-                "lambda times Fisher times learning rate too large (lower ewc.lambda), train.learning_rate too "
-                "large, or damaged rows in the training table"
-            )
+            raise _diverged(metric.step, f"{name} is {value}")
+
+
+@torch.no_grad()
+def require_finite_moments(optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Stop when a running mean of squared gradients has overflowed, which it never leaves again.
+
+    Adam divides by its root, so such a weight stands still from then on, while every loss stays finite.
+
+    Raises:
+        TrainingDiverged: naming the step and the likely causes.
+    """
+    largest = [held["exp_avg_sq"].max() for held in optimizer.state.values() if "exp_avg_sq" in held]
+    if largest and not bool(torch.isfinite(torch.stack(largest)).all()):
+        raise _diverged(step, "a gradient's square is beyond what the optimizer can hold")
+
+
+def _diverged(step: int, what: str) -> TrainingDiverged:
+    return TrainingDiverged(
+        f"training diverged at step {step}: {what}; nothing was promoted. Likely causes: "
+        "lambda times Fisher times learning rate too large (lower ewc.lambda), train.learning_rate too "
+        "large, or damaged rows in the training table"
+    )

@@ -258,6 +258,22 @@ def test_training_that_diverges_promotes_nothing_and_can_be_run_again(launched: 
     assert run(launched).code == 0
 
 
+@pytest.mark.parametrize("strength", ["1e25", "1e37", "1e300"])
+def test_a_penalty_beyond_what_a_number_holds_stops_the_month(launched: Path, strength: str) -> None:
+    done = run(launched, "-o", "arm=ewc", "-o", f"ewc.lambda={strength}")
+    assert done.code == 4
+    assert "nothing was promoted" in done.err
+    assert "ower ewc.lambda" in done.err
+    assert not (launched / "runs/2026-02/001/finetune").exists()
+
+
+@pytest.mark.parametrize(("form", "strength"), [("gradient", "1e10"), ("proximal", "1e20")])
+def test_a_penalty_of_any_strength_that_a_number_holds_ties_the_weights(
+    launched: Path, form: str, strength: str
+) -> None:
+    assert run(launched, "-o", "arm=ewc", "-o", f"ewc.form={form}", "-o", f"ewc.lambda={strength}").code == 0
+
+
 def test_a_launch_that_diverges_leaves_no_champion(new_workspace: Path) -> None:
     words = ("--month", "2026-01", "-w", new_workspace, "-o", "launch.learning_rate=1e30")
     done = call("launch", "--data", new_workspace / "launch.jsonl", *words)
