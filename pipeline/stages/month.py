@@ -190,6 +190,8 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
     )
     manifest = context.attempt.read_manifest() if context.attempt.has_manifest() else None
     if manifest is not None and manifest.status == "finished" and not any(step.runs for step in steps):
+        if not context.attempt.report_file.exists():  # killed between the end and the page that tells of it
+            try_report(context.workspace, context.attempt)
         return _finished_before(context, manifest, request=request, clock=clock)
     if context.base is not None:
         verify_checkpoint(context.workspace, context.base)

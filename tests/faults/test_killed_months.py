@@ -69,6 +69,18 @@ def test_refused_at_every_change_to_the_disk(
     refuse_at(range(len(undisturbed.steps)), error, launched, tmp_path, undisturbed)
 
 
+def test_killed_before_its_report_the_next_run_writes_it(
+    launched: Path, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    workspace = disturbed(launched, tmp_path, "unreported")
+    last = max(number for number, step in enumerate(undisturbed.steps) if step == "rename report.html")
+    assert run_with(workspace, killing(last)) == KILLED
+    report = workspace / "runs" / "2026-02" / "001" / "report.html"
+    assert not report.exists()
+    assert_converges(workspace, undisturbed)
+    assert "2026-02" in report.read_text(encoding="utf-8")
+
+
 def kill_at_instants(count: int, launched: Path, tmp_path: Path, undisturbed: Undisturbed) -> None:
     draw = random.Random(6)
     started = time.monotonic()
