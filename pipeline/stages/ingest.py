@@ -1,5 +1,6 @@
 """Ingest: raw feedback rows to training and validation tables, a label set and refused rows with reasons."""
 
+import logging
 from collections import Counter
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -25,11 +26,12 @@ from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import Workspace
-from pipeline.store.tables import SUFFIXES, ColumnType, read_table, write_jsonl, write_parquet
+from pipeline.store.tables import SUFFIXES, ColumnType, read_parquet, read_table, write_jsonl, write_parquet
 
 ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
 TRAIN_FILE, VALIDATION_FILE = "train.parquet", "validation.parquet"
 REJECTED_FILE, LABELS_FILE, SUMMARY_FILE = "rejected.jsonl", "labels.json", "summary.json"
+logger = logging.getLogger("retrain")
 
 
 def feedback_files(workspace: Workspace, patterns: list[str], month: Month) -> list[Path]:
@@ -185,6 +187,13 @@ def _body(context: RunContext, folder: Path) -> None:
         write_jsonl(folder / OWN_GOLDEN_FILE, lines)
     atomic.write_json(folder / LABELS_FILE, list(checked.labels.names))
     known = len(base_labels(context.workspace, context.base)) if context.base else 0
+    learned = _learned_golden_rows(context)
+    if learned:
+        logger.warning(
+            "ingest: %d row(s) of %s were trained on in earlier months: its accuracy is flattered. Replace them",
+            learned,
+            _shown(context.workspace, _golden(context)[context.month]),
+        )
     atomic.write_json(
         folder / SUMMARY_FILE,
         {
@@ -193,12 +202,26 @@ def _body(context: RunContext, folder: Path) -> None:
             "train": len(train),
             "validation": len(validation),
             "golden": len(aside),
+            "golden_learned_before": learned,
             "rejected": len(checked.rejected),
             "kinds": dict(sorted(Counter(row.kind for row in checked.rows).items())),
             "labels": len(checked.labels),
             "new_labels": list(checked.labels.names[known:]) if context.base else [],
         },
     )
+
+
+def _learned_golden_rows(context: RunContext) -> int:
+    """How many rows of the month's own golden set earlier months were trained on, before the set was there."""
+    file = _golden(context).get(context.month)
+    if file is None:
+        return 0
+    learned = {
+        normalise(str(row["text"]))
+        for checkpoint in ancestors(context.workspace, context.base)
+        for row in read_parquet(context.workspace.attempt(checkpoint.attempt).stage("ingest") / TRAIN_FILE)
+    }
+    return sum(normalise(row.text) in learned for row in read_golden(file, name=str(context.month)).rows)
 
 
 def _write_rejected(folder: Path, checked: CheckedRows) -> None:

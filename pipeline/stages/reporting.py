@@ -130,6 +130,7 @@ def _counts(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         "train": "trained on",
         "validation": "held out to watch the loss",
         "golden": "set aside as golden set",
+        "golden_learned_before": "golden rows trained on in earlier months",
         "rejected": "refused",
         "labels": "labels",
     }

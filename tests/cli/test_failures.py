@@ -249,6 +249,21 @@ def test_a_record_that_was_changed_by_hand_is_found(launched: Path, name: str) -
     assert str(file) in done.err
 
 
+def test_a_golden_set_with_rows_that_were_trained_on_is_told(launched: Path) -> None:
+    file = launched / "golden/2026-02.jsonl"
+    learned = toy.read_jsonl(launched / "launch.jsonl")[:2]
+    rows = [
+        {"id": f"seen-{n}", "text": str(r["text"]).upper(), "label": r["label"]}
+        for n, r in enumerate(learned)
+    ]
+    toy.write_jsonl(file, [*toy.read_jsonl(file), *rows])
+    done = run(launched, "--until", "ingest")
+    assert done.code == 0
+    assert "row(s) of golden/2026-02.jsonl were trained on in earlier months" in done.err
+    summary = json.loads((launched / "runs/2026-02/001/ingest/summary.json").read_text())
+    assert 1 <= summary["golden_learned_before"] <= 2  # a launch row may have been held out for validation
+
+
 def test_training_that_diverges_promotes_nothing_and_can_be_run_again(launched: Path) -> None:
     done = run(launched, "-o", "train.learning_rate=1e30")
     assert done.code == 4

@@ -67,6 +67,16 @@ def test_a_folder_that_may_not_be_entered_is_told(reachable: Path, folder: str) 
 
 
 @as_root
+@pytest.mark.parametrize("command", [("status",), ("show", "2026-01"), ("verify", "--all")])
+def test_who_may_only_read_may_look(reachable: Path, command: tuple[str, ...]) -> None:
+    for path in [reachable, *(path for path in reachable.rglob("*") if path.is_dir())]:
+        path.chmod(0o555)
+    before = artifacts(reachable)
+    assert as_nobody(lambda: call(*command, "-w", reachable).code) == 0
+    assert artifacts(reachable) == before
+
+
+@as_root
 def test_somebody_elses_workspace_is_told_and_left_alone(launched: Path) -> None:
     launched.parent.chmod(0o755)
     before = artifacts(launched)
