@@ -5,6 +5,19 @@ from dataclasses import dataclass
 from pipeline.config import Config
 
 
+@dataclass(frozen=True)
+class MonthContents:
+    """What a month brings: rows to train on, and labels that the champion does not know."""
+
+    rows: int
+    new_labels: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows, " + (
+            f"{self.new_labels} new label(s)" if self.new_labels else "no new label"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The parts that a month's training is made of.
@@ -14,7 +27,8 @@ class Recipe:
         layers: which layers are trained, as in `train.layers`.
         trains: False for the frozen arm, whose champion stays as it is.
         from_scratch: start again from the pretrained model, on everything so far.
-        ewc_lambda: strength of the EWC penalty; 0 for none (and no Fisher is computed).
+        needs_fisher: whether a Fisher is computed; by the configuration alone, so that no month lacks one.
+        ewc_lambda: strength of the EWC penalty; 0 for none.
         l2sp_lambda: strength of the L2-SP penalty, which needs no Fisher; 0 for none.
         protects_head: whether the penalty covers the classification head.
         replayed_per_step: replayed rows in an optimizer step; 0 for none.
@@ -27,6 +41,7 @@ class Recipe:
     layers: str
     trains: bool = True
     from_scratch: bool = False
+    needs_fisher: bool = False
     ewc_lambda: float = 0.0
     l2sp_lambda: float = 0.0
     protects_head: bool = True
@@ -41,12 +56,16 @@ def replays(config: Config) -> bool:
     return config.replay.per_step > 0 and config.replay.launch_rows + config.replay.month_rows > 0
 
 
-def recipe_for(config: Config) -> Recipe:
-    """The recipe of the configured arm.
+def recipe_for(config: Config, contents: MonthContents | None = None) -> Recipe:
+    """The recipe of the configured arm, for what the month brings.
 
-    `default` replays a few old rows where policy lets it, teaches the champion's answers along, balances
-    the loss over labels and holds the encoder with a weak penalty. Without replay the penalty must do
-    alone, so it is stronger and covers the head. The figures behind it are in docs/recipe.md.
+    `default` replays a few old rows where policy lets it, teaches the champion's answers along, and balances
+    the loss over labels. A penalty then holds the encoder in a month without new labels (`ewc.replay_lambda`);
+    one with new labels has its own (`ewc.growth_lambda`). Without replay the penalty must do alone, so it is
+    stronger and covers the head. The figures behind it are in docs/recipe.md.
+
+    Args:
+        contents: None where the month is not ingested yet; it is then taken to bring no new label.
     """
     layers, strength = config.train.layers, config.ewc.lambda_
     match config.arm:
@@ -61,28 +80,52 @@ def recipe_for(config: Config) -> Recipe:
             return Recipe(why=why, layers=config.launch.layers, from_scratch=True)
         case "ewc":
             why = f"ewc: the penalty alone, lambda {strength:g}"
-            return Recipe(why=why, layers=layers, ewc_lambda=strength)
+            return Recipe(why=why, layers=layers, needs_fisher=strength > 0.0, ewc_lambda=strength)
         case "l2sp":
             pull = config.l2sp.lambda_
             return Recipe(
                 why=f"l2sp: all weights held alike, lambda {pull:g}", layers=layers, l2sp_lambda=pull
             )
         case "default":
-            if not replays(config):
-                why = f"default, without replay (it is off): balanced softmax, EWC lambda {strength:g}"
-                return Recipe(why=why, layers=layers, ewc_lambda=strength, balanced=True, probes=True)
-            weak = config.ewc.replay_lambda
-            why = (
-                f"default: {config.replay.per_step} replayed rows a step, balanced softmax, distillation, "
-                f"EWC lambda {weak:g} on the encoder"
-            )
-            return Recipe(
-                why=why,
-                layers=layers,
-                ewc_lambda=weak,
-                protects_head=False,
-                replayed_per_step=config.replay.per_step,
-                balanced=True,
-                distills=config.distill.replay_weight > 0 or config.distill.new_weight > 0,
-                probes=True,
-            )
+            return _default(config, contents)
+
+
+def _default(config: Config, contents: MonthContents | None) -> Recipe:
+    ewc, brought = config.ewc, f" ({contents})" if contents is not None else ""
+    if not replays(config):
+        why = f"default{brought}, without replay (it is off): balanced softmax, EWC lambda {ewc.lambda_:g}, head included"
+        return Recipe(
+            why=why,
+            layers=config.train.layers,
+            needs_fisher=ewc.lambda_ > 0.0,
+            ewc_lambda=ewc.lambda_,
+            balanced=True,
+            probes=True,
+        )
+    grows = contents is not None and contents.new_labels > 0
+    weak = ewc.growth_lambda if grows else ewc.replay_lambda
+    held = f"EWC lambda {weak:g} on the encoder" if weak else "no penalty"
+    because = ", as new labels are to be learned" if grows else ""
+    return Recipe(
+        why=f"default{brought}: {config.replay.per_step} replayed rows a step, balanced softmax, distillation, {held}{because}",
+        layers=config.train.layers,
+        needs_fisher=ewc.replay_lambda > 0.0 or ewc.growth_lambda > 0.0,
+        ewc_lambda=weak,
+        protects_head=False,
+        replayed_per_step=config.replay.per_step,
+        balanced=True,
+        distills=config.distill.replay_weight > 0 or config.distill.new_weight > 0,
+        probes=True,
+    )
+
+
+def unprotected_growth(recipe: Recipe, contents: MonthContents | None) -> str | None:
+    """A warning where new labels are learned without a single old row beside them; None elsewhere."""
+    if contents is None or not contents.new_labels:
+        return None
+    if not recipe.trains or recipe.from_scratch or recipe.replayed_per_step:
+        return None
+    return (
+        f"{contents.new_labels} new label(s) are learned without replay: they take accuracy from the old ones, "
+        "which no penalty prevents. Set arm: default with replay.per_step above 0, or arm: joint"
+    )

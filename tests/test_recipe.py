@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import load_config
-from pipeline.recipe import recipe_for
+from pipeline.recipe import MonthContents, Recipe, recipe_for, unprotected_growth
+
+GROWING, SETTLED = MonthContents(rows=240, new_labels=3), MonthContents(rows=240, new_labels=0)
 
 
-def recipe(*overrides: str):  # type: ignore[no-untyped-def]
-    return recipe_for(load_config(overrides=list(overrides)))
+def recipe(*overrides: str, contents: MonthContents | None = None) -> Recipe:
+    return recipe_for(load_config(overrides=list(overrides)), contents)
 
 
 def test_the_default_replays_distils_balances_and_holds_the_encoder() -> None:
@@ -29,6 +31,44 @@ def test_the_default_without_replay_leans_on_a_stronger_penalty(off: str) -> Non
     assert chosen.ewc_lambda == load_config().ewc.lambda_
     assert chosen.protects_head
     assert "without replay" in chosen.why
+
+
+def test_the_default_says_what_the_month_brings_and_holds_a_growing_one_as_configured() -> None:
+    words = ("ewc.replay_lambda=0.25", "ewc.growth_lambda=0.125")
+    assert recipe(*words, contents=SETTLED).ewc_lambda == 0.25
+    assert "240 rows, no new label" in recipe(*words, contents=SETTLED).why
+    growing = recipe(*words, contents=GROWING)
+    assert growing.ewc_lambda == 0.125
+    assert "240 rows, 3 new label(s)" in growing.why
+    assert "EWC lambda 0.125 on the encoder, as new labels are to be learned" in growing.why
+
+
+def test_a_month_without_penalty_keeps_its_fisher_for_the_months_after_it() -> None:
+    growing = recipe("ewc.growth_lambda=0", contents=GROWING)
+    assert growing.ewc_lambda == 0.0
+    assert growing.needs_fisher
+    assert "no penalty" in growing.why
+    assert not recipe("ewc.growth_lambda=0", "ewc.replay_lambda=0").needs_fisher
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warns"),
+    [
+        (["arm=plain"], True),
+        (["arm=ewc"], True),
+        (["arm=head"], True),
+        (["replay.per_step=0"], True),
+        ([], False),
+        (["arm=joint"], False),
+        (["arm=freeze"], False),
+    ],
+)
+def test_new_labels_without_replay_are_warned_of(overrides: list[str], warns: bool) -> None:
+    chosen = recipe(*overrides, contents=GROWING)
+    warning = unprotected_growth(chosen, GROWING)
+    assert (warning is not None) == warns
+    assert warning is None or "3 new label(s) are learned without replay" in warning
+    assert unprotected_growth(chosen, SETTLED) is None
 
 
 def test_the_ewc_arm_is_the_penalty_alone() -> None:

@@ -143,7 +143,7 @@ def _reading_from(source: Workspace, config: Config) -> Config:
 
 def _arm_config(config: Config, arm: str) -> Config:
     if arm == "replay":  # the default recipe without its penalty
-        ewc = config.ewc.model_copy(update={"replay_lambda": 0.0})
+        ewc = config.ewc.model_copy(update={"replay_lambda": 0.0, "growth_lambda": 0.0})
         return config.model_copy(update={"arm": "default", "ewc": ewc})
     return config.model_copy(update={"arm": arm})
 

@@ -4,7 +4,7 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.stages.environment import environment_of
 from pipeline.stages.fisher import recorded_fisher
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.modeling.resume import Resumption
 
 CHECKPOINT_FOLDER, METRICS_FILE, DELTAS_FILE = "checkpoint", "metrics.jsonl", "deltas.json"
-REPLAY_FILE = "replay.parquet"
+REPLAY_FILE, PENALTY_FILE = "replay.parquet", "penalty.json"
 logger = logging.getLogger("retrain")
 
 
@@ -40,6 +40,13 @@ def candidate_of(context: RunContext) -> CheckpointRef:
         month=str(context.month),
         attempt=context.attempt.attempt,
     )
+
+
+def recorded_penalty(context: RunContext) -> dict[str, str | float] | None:
+    """The penalty that a finished fine-tune stage trained with; None for none."""
+    file = context.output("finetune") / PENALTY_FILE
+    recorded: dict[str, str | float] | None = cast(Any, atomic.read_json(file)) if file.exists() else None
+    return recorded
 
 
 def _inputs(context: RunContext) -> dict[str, str]:
@@ -68,7 +75,8 @@ def _settings(context: RunContext) -> dict[str, Any]:
     if context.launch is not None:
         return {"model": resolved["model"], "launch": resolved["launch"]}
     recipe = context.recipe
-    settings = {"recipe": asdict(recipe), "max_length": resolved["model"]["max_length"]}
+    parts = {name: value for name, value in asdict(recipe).items() if name != "why"}
+    settings = {"recipe": parts, "max_length": resolved["model"]["max_length"]}
     if recipe.trains:
         settings["train"] = resolved["train"]
     if context.uses_fisher:
@@ -111,8 +119,11 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     fisher_file = context.workspace.root / recorded_fisher(context).path if context.uses_fisher else None
     ready = prepare(context, fisher_file)
     classifier, fisher = ready.classifier, ready.fisher
+    penalty = ready.penalty()
+    if penalty is not None:
+        atomic.write_json(folder / PENALTY_FILE, _penalty_record(context, penalty.lambda_))
     result = ready.fit(
-        ready.penalty(),
+        penalty,
         watched=ready.validation,
         resumption=_resumption(context, folder, classifier, ready.settings.layers),
     )
@@ -126,6 +137,27 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     save_classifier(classifier, target)
     write_parquet(folder / REPLAY_FILE, [asdict(row) for row in ready.memory_rows], ROW_COLUMNS)
     _save_reports(folder, result.metrics, deltas)
+
+
+def _penalty_record(context: RunContext, raw: float) -> dict[str, Any]:
+    """The penalty's lambda as configured, and the one that does the same to F itself."""
+    recipe, ewc = context.recipe, context.config.ewc
+    if recipe.l2sp_lambda:
+        logger.info("  penalty: lambda %g on all weights alike", recipe.l2sp_lambda)
+        return {"kind": "l2sp", "lambda": recipe.l2sp_lambda}
+    logger.info(
+        "  penalty: lambda %g on F %s, which is %.4g on F itself",
+        recipe.ewc_lambda,
+        "over its mean" if ewc.scale == "mean" else "as it is",
+        raw,
+    )
+    return {
+        "kind": "ewc",
+        "lambda": recipe.ewc_lambda,
+        "scale": ewc.scale,
+        "raw_lambda": raw,
+        "form": ewc.form,
+    }
 
 
 def _resumption(context: RunContext, folder: Path, classifier: "Classifier", layers: str) -> "Resumption":
@@ -156,7 +188,7 @@ def _save_reports(folder: Path, metrics: "list[Metric]", deltas: "list[GroupDelt
 FINETUNE = Stage(
     name="finetune",
     reads="the ingested tables, the base checkpoint, its Fisher, the validation tables of the months before",
-    writes="checkpoint/, replay.parquet, metrics.jsonl, deltas.json",
+    writes="checkpoint/, replay.parquet, penalty.json, metrics.jsonl, deltas.json",
     inputs=_inputs,
     settings=_settings,
     body=_body,

@@ -8,7 +8,7 @@ from pipeline.evaluation.gate import Verdict
 from pipeline.evaluation.scorecard import Scorecard
 from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorded_verdict
 from pipeline.stages.finetune import DELTAS_FILE
-from pipeline.stages.ingest import SUMMARY_FILE
+from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.store import atomic
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry
@@ -110,6 +110,7 @@ def attempt_details(workspace: Workspace, ref: str) -> AttemptDetails:
             f"{k} {summary[k]}" for k in ("train", "validation", "golden", "rejected") if k in summary
         ),
         "new labels": ", ".join(summary.get("new_labels", [])) or "none",
+        "penalty": ", ".join(f"{k} {_short(v)}" for k, v in (manifest.penalty or {"kind": "none"}).items()),
         "folder": str(attempt.folder),
     }
     record = {
@@ -120,6 +121,10 @@ def attempt_details(workspace: Workspace, ref: str) -> AttemptDetails:
         "deltas": deltas,
     }
     return AttemptDetails(facts, record, card, verdict, deltas)
+
+
+def _short(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _attempt(workspace: Workspace, ref: str) -> RunDirectory:

@@ -21,6 +21,7 @@ from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, read_golden
 from pipeline.stages.lineage import ancestors, refused_months
+from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
@@ -30,7 +31,7 @@ from pipeline.store.tables import SUFFIXES, ColumnType, read_parquet, read_table
 
 ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
 TRAIN_FILE, VALIDATION_FILE = "train.parquet", "validation.parquet"
-REJECTED_FILE, LABELS_FILE, SUMMARY_FILE = "rejected.jsonl", "labels.json", "summary.json"
+REJECTED_FILE, LABELS_FILE = "rejected.jsonl", "labels.json"
 logger = logging.getLogger("retrain")
 
 

@@ -11,9 +11,10 @@ from pipeline.config import Config
 from pipeline.errors import NoInput, UsageError
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
+from pipeline.recipe import unprotected_growth
 from pipeline.stages.environment import environment_of
 from pipeline.stages.evaluate import EVALUATE, recorded_verdict
-from pipeline.stages.finetune import FINETUNE, candidate_of
+from pipeline.stages.finetune import FINETUNE, candidate_of, recorded_penalty
 from pipeline.stages.fisher import FISHER
 from pipeline.stages.ingest import INGEST, feedback_files
 from pipeline.stages.journal import Clock, Journal
@@ -207,6 +208,8 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
         for step in steps:
             if step.runs:
                 _run_stage(context, step, journal)
+            if step.stage is INGEST:
+                _tell_recipe(context, journal)
             if step.stage.name == request.until:
                 journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
                 return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
@@ -221,7 +224,17 @@ def _require_stages(request: Request, stages: Sequence[Stage]) -> None:
 
 
 def _kind(context: RunContext) -> str:
-    return "launch" if context.launch is not None else context.recipe.why
+    return "launch" if context.launch is not None else f"arm {context.config.arm}"
+
+
+def _tell_recipe(context: RunContext, journal: Journal) -> None:
+    """Say what is done about forgetting in this month, and why."""
+    if context.base is None:
+        return
+    journal.tell("recipe", f"{context.month} recipe: {context.recipe.why}")
+    warning = unprotected_growth(context.recipe, context.contents)
+    if warning is not None:
+        journal.tell("warning", f"{context.month} warning: {warning}")
 
 
 def _new_attempt(context: RunContext, steps: list[PlannedStage]) -> tuple[RunContext, list[PlannedStage]]:
@@ -306,7 +319,13 @@ def _decide(context: RunContext, *, request: Request, clock: Clock, journal: Jou
     manifest = context.attempt.read_manifest()
     context.attempt.write_manifest(
         manifest.model_copy(
-            update={"status": "finished", "candidate": candidate, "verdict": gate, "exit_code": code}
+            update={
+                "status": "finished",
+                "candidate": candidate,
+                "penalty": recorded_penalty(context),
+                "verdict": gate,
+                "exit_code": code,
+            }
         ),
     )
     status: Literal["promoted", "refused", "kept"] = (

@@ -72,7 +72,7 @@ class Prepared:
 
         recipe = self.context.recipe
         if self.context.base is None or not recipe.l2sp_lambda:
-            return self.consolidation(recipe.ewc_lambda)
+            return self.consolidation(recipe.ewc_lambda) if recipe.ewc_lambda else None
         anchor = {n: self.anchor[n] for n in trained_parameters(self.classifier.model, recipe.layers)}
         return Consolidation(anchor, equal_importance(self.champion, anchor), recipe.l2sp_lambda)
 

@@ -16,8 +16,9 @@ from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorde
 from pipeline.stages.finetune import DELTAS_FILE, METRICS_FILE
 from pipeline.stages.golden_sets import golden_file, read_golden
 from pipeline.stages.history import outcome_of
-from pipeline.stages.ingest import REJECTED_FILE, SUMMARY_FILE
+from pipeline.stages.ingest import REJECTED_FILE
 from pipeline.stages.lineage import ancestors
+from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.tune_record import recorded_frontier
 from pipeline.store import atomic
 from pipeline.store.records import Manifest

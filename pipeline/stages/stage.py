@@ -8,7 +8,8 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.months import Month
 from pipeline.progress import Progress
-from pipeline.recipe import Recipe, recipe_for
+from pipeline.recipe import MonthContents, Recipe, recipe_for
+from pipeline.stages.month_contents import recorded_contents
 from pipeline.store.records import CheckpointRef, StageRecord
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import read_stage
@@ -50,14 +51,19 @@ class RunContext:
     progress: Progress
 
     @property
+    def contents(self) -> MonthContents | None:
+        """What the month brings; None before it is ingested."""
+        return recorded_contents(self.output("ingest"))
+
+    @property
     def recipe(self) -> Recipe:
-        """What the configured arm does about forgetting."""
-        return recipe_for(self.config)
+        """What the configured arm does about forgetting in this month."""
+        return recipe_for(self.config, self.contents)
 
     @property
     def uses_fisher(self) -> bool:
-        """Whether this attempt's training has a penalty."""
-        return self.base is not None and self.recipe.ewc_lambda > 0.0
+        """Whether this attempt has a Fisher."""
+        return self.base is not None and self.recipe.needs_fisher
 
     def output(self, stage: str) -> Path:
         """The folder of a finished stage of this attempt."""

@@ -187,9 +187,8 @@ def penalised(context: RunContext) -> RunContext:
     """The same month with a recipe that has a penalty: the configured arm's, or `ewc` where it has none."""
     config = context.config
     arm = config.arm if config.arm in ("default", "ewc") else "ewc"
-    ewc = config.ewc.model_copy(
-        update={"lambda_": config.ewc.lambda_ or 1.0, "replay_lambda": config.ewc.replay_lambda or 1.0}
-    )
+    strengths = ("lambda_", "replay_lambda", "growth_lambda")
+    ewc = config.ewc.model_copy(update={name: getattr(config.ewc, name) or 1.0 for name in strengths})
     return replace(context, config=config.model_copy(update={"arm": arm, "ewc": ewc}))
 
 

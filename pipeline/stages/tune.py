@@ -8,9 +8,9 @@ from pipeline.config_text import with_value
 from pipeline.errors import BadConfig, UsageError
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
-from pipeline.stages.ingest import SUMMARY_FILE
 from pipeline.stages.journal import Clock
 from pipeline.stages.month import Request, month_context, run_month
+from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext
 from pipeline.stages.trial import Losses, Trial, penalised, prepare_trial
 from pipeline.stages.tune_record import FrontierPoint, TuneResult, save_tuning
@@ -220,7 +220,10 @@ def measured(lambda_: float, before: Losses, after: Losses, *, confidence: float
 
 def tuned_key(context: RunContext) -> str:
     """The configuration key that holds the lambda of the context's recipe."""
-    return "ewc.replay_lambda" if context.recipe.replayed_per_step else "ewc.lambda"
+    if not context.recipe.replayed_per_step:
+        return "ewc.lambda"
+    grows = context.contents is not None and context.contents.new_labels > 0
+    return "ewc.growth_lambda" if grows else "ewc.replay_lambda"
 
 
 def write_choice(workspace: Workspace, key: str, lambda_: float) -> None:

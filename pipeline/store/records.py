@@ -112,6 +112,8 @@ class Manifest(Record):
     stages: dict[StageName, StageRecord] = {}
     files: dict[RelativePath, Sha256] = {}
     """Files of the attempt outside its stages, such as config.yaml, relative to the attempt's folder."""
+    penalty: dict[str, str | float] | None = None
+    """The penalty of the training: its kind, lambda as configured, and lambda on F itself."""
     verdict: GateOutcome | None = None
     exit_code: int | None = None
     command: tuple[str, ...] = ()

@@ -1,0 +1,18 @@
+"""What a month brings, as its ingest counted it: what the recipe is chosen by."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.recipe import MonthContents
+from pipeline.store import atomic
+
+SUMMARY_FILE = "summary.json"
+
+
+def recorded_contents(ingested: Path) -> MonthContents | None:
+    """What a finished ingest folder holds; None before there is one."""
+    file = ingested / SUMMARY_FILE
+    if not file.exists():
+        return None
+    summary: Any = atomic.read_json(file)
+    return MonthContents(rows=summary["train"], new_labels=len(summary["new_labels"]))
