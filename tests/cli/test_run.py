@@ -74,6 +74,28 @@ def test_the_metrics_tell_loss_penalty_and_weight_change(promoted: Path) -> None
     assert steps[-1]["weight_change"] > 0  # type: ignore[operator]
 
 
+def test_both_lambdas_are_in_the_log_and_the_manifest(launched: Path) -> None:
+    done = run(launched, "2026-02", "-o", "arm=ewc", "-o", "ewc.lambda=0.5")
+    assert done.code == 0, done.err
+    penalty = read(launched / RUN / "manifest.json")["penalty"]
+    assert (penalty["kind"], penalty["lambda"], penalty["scale"]) == ("ewc", 0.5, "mean")
+    trace = read(launched / RUN / "fisher/fisher.json")["metadata"]["trace"]
+    assert penalty["raw_lambda"] > 0.5 / trace  # F's mean is below its sum
+    assert f"lambda 0.5 on F over its mean, which is {penalty['raw_lambda']:.4g} on F itself" in done.err
+    assert f"raw_lambda {penalty['raw_lambda']:.4g}" in call("show", "2026-02", "-w", launched).out
+
+
+def test_the_recipe_is_told_once_the_month_is_known_and_growth_without_replay_warned_of(
+    launched: Path,
+) -> None:
+    done = run(launched, "2026-02", "-o", "arm=plain", "--until", "ingest")
+    assert "2026-02 recipe: plain" in done.err
+    assert "2026-02 warning: 1 new label(s) are learned without replay" in done.err
+    again = run(launched, "2026-02", "--until", "ingest")
+    assert "1 new label(s)): 16 replayed rows a step" in again.err
+    assert "warning" not in again.err
+
+
 def test_the_months_rows_are_split_without_loss(promoted: Path) -> None:
     summary = read(promoted / RUN / "ingest/summary.json")
     assert (summary["rows"], summary["train"], summary["validation"]) == (30, 27, 3)

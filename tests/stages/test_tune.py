@@ -210,11 +210,13 @@ def test_launch_month_is_refused(launched: Path) -> None:
         prepare_trial(RunContext(**{**vars(context), "base": None}))
 
 
-def test_key_follows_the_recipe(launched: Path) -> None:
+def test_key_follows_the_recipe(launched: Path, cli: Callable[..., Any]) -> None:
     context = ingested(launched)
     assert tuned_key(context) == "ewc.lambda"
     replaying = month_context(context.workspace, load_config(None), Month(2026, 2))
     assert tuned_key(penalised(replaying)) == "ewc.replay_lambda"
+    assert cli("ingest", "--month", "2026-02", "-w", launched).code == 0
+    assert tuned_key(penalised(replaying)) == "ewc.growth_lambda"  # the month brings a new label
     plain = load_config(None, overrides=["arm=plain", "ewc.lambda=0"])
     assert penalised(month_context(context.workspace, plain, Month(2026, 2))).recipe.ewc_lambda > 0.0
 
