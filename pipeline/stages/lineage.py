@@ -19,6 +19,9 @@ def ancestors(workspace: Workspace, checkpoint: CheckpointRef | None) -> list[Ch
 def base_for(workspace: Workspace, month: Month) -> CheckpointRef:
     """The checkpoint that a month starts from: the champion, or its newest ancestor from before the month.
 
+    A frozen month's checkpoint has learned nothing of its month: the one that it copied stands for it, and its
+    feedback waits like that of a refused month.
+
     Raises:
         NoInput: when there is none.
     """
@@ -28,7 +31,7 @@ def base_for(workspace: Workspace, month: Month) -> CheckpointRef:
             f"{workspace.root}: there is no champion yet. Run: retrain launch --data FILE --month YYYY-MM"
         )
     for checkpoint in reversed(ancestors(workspace, champion)):
-        if checkpoint.month < str(month):
+        if checkpoint.month < str(month) and not _is_frozen(workspace, checkpoint):
             return checkpoint
     raise NoInput(
         f"{month}: no champion from an earlier month; the first is of {ancestors(workspace, champion)[0].month}. "
@@ -45,8 +48,13 @@ def months_between(base: CheckpointRef, month: Month) -> list[Month]:
     return months
 
 
+def _is_frozen(workspace: Workspace, checkpoint: CheckpointRef) -> bool:
+    manifest = workspace.attempt(checkpoint.attempt).read_manifest()
+    return manifest.kind == "month" and manifest.arm == "freeze"
+
+
 def refused_months(workspace: Workspace, base: CheckpointRef, month: Month) -> list[Month]:
-    """Months since the base whose candidate was refused: their feedback has not been learned yet."""
+    """Months since the base whose candidate was refused or frozen: their feedback has not been learned yet."""
     refused = []
     for between in months_between(base, month):
         manifest = _finished(workspace, between)

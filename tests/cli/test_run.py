@@ -444,6 +444,29 @@ def test_every_arm_runs_and_is_recorded(launched: Path, arm: str) -> None:
         assert "bert.encoder.layer.1" in moved
 
 
+def test_what_a_frozen_month_left_out_is_learned_by_the_next_one(launched: Path) -> None:
+    file = launched / "feedback/2026-03.jsonl"
+    late = {"id": "late", "text": "roaming costs at the border", "label": "roaming", "kind": "correction"}
+    toy.write_jsonl(file, [*toy.read_jsonl(file), {**late, "created_at": "2026-03-09T12:00:00Z"}])
+    assert run(launched, "2026-02", "-o", "arm=freeze").code == 0
+    done = run(launched, "2026-03")
+    assert done.code == 0, done.err
+    run_folder = launched / "runs/2026-03/001"
+    assert read(run_folder / "ingest/summary.json")["new_labels"] == ["roaming", "insurance"]
+    assert toy.read_jsonl(run_folder / "ingest/rejected.jsonl") == []
+    assert read(run_folder / "ingest/summary.json")["months"] == ["2026-02", "2026-03"]
+    assert set(read(run_folder / "finetune/checkpoint/config.json")["label2id"]) >= {"roaming", "insurance"}
+
+
+def test_frozen_months_in_a_row_all_wait_to_be_learned(launched: Path) -> None:
+    for month in ("2026-02", "2026-03"):
+        assert run(launched, month, "-o", "arm=freeze").code == 0
+    assert champion(launched) == "2026-03/001"
+    assert call("verify", "--all", "-w", launched).code == 0
+    manifest = read(launched / "runs/2026-03/001/manifest.json")
+    assert manifest["parent"]["attempt"] == "2026-01/001"
+
+
 def test_the_penalty_holds_the_weights_back(launched: Path, tmp_path: Path) -> None:
     changes = []
     for strength in (0.01, 100.0):
