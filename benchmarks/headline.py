@@ -28,7 +28,7 @@ from pipeline.store.run_directory import Workspace
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 STREAMS = ("clinc150-fixed", "banking77-fixed", "clinc150", "banking77")
-ARMS = ("freeze", "plain", "head", "l2sp", "ewc", "replay", "default", "joint")
+ARMS = ("freeze", "plain", "head", "l2sp", "ewc", "replay", "calibrate", "default", "joint")
 REPEATED_ARMS = ("plain", "ewc", "default")
 """Arms that run with every seed; the others run with the first."""
 LAUNCH, FIRST, LAST = Month(2026, 1), Month(2026, 2), Month(2026, 7)

@@ -28,7 +28,7 @@ MonthsOption = Annotated[
     str, typer.Option("--months", metavar="A..B", help="The months to replay after the launch.")
 ]
 ArmsOption = Annotated[
-    str, typer.Option("--arms", help="Some of freeze,plain,head,ewc,replay,default,joint.")
+    str, typer.Option("--arms", help="Some of freeze,plain,head,l2sp,ewc,replay,calibrate,default,joint.")
 ]
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Such as 1,2,3.")]
 LaunchDataOption = Annotated[

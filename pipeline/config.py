@@ -118,6 +118,17 @@ class DistillSection(Section):
     """The same on the month's rows, but for those of labels that the champion does not know."""
 
 
+class InterpolateSection(Section):
+    steps: Annotated[int, Field(ge=0, le=100)] = 0
+    """0: off. n: of the weights at 1/n, 2/n, ..., 1 of the way from champion to candidate the ones with the lowest
+    validation loss are kept, earlier months and this one weighing alike."""
+
+
+class CalibrateSection(Section):
+    new_labels: bool = False
+    """Correct the new labels' bias after training, on validation rows of old and new labels."""
+
+
 class TrainSection(Section):
     layers: Annotated[str, Field(pattern=r"^(all|encoder|head|top:[1-9][0-9]{0,3})$")] = "top:3"
     """`all`, `encoder` (all but the embeddings), `top:N` (the N topmost layers and the head) or `head`."""
@@ -190,6 +201,8 @@ class Config(Section):
     l2sp: L2spSection = L2spSection()
     replay: ReplaySection = ReplaySection()
     distill: DistillSection = DistillSection()
+    interpolate: InterpolateSection = InterpolateSection()
+    calibrate: CalibrateSection = CalibrateSection()
     train: TrainSection = TrainSection()
     launch: LaunchSection = LaunchSection()
     gate: GateSection = GateSection()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import CalibrateSection, Config
 from pipeline.errors import NoInput, UsageError
 from pipeline.months import Month
 from pipeline.progress import Progress
@@ -29,7 +29,7 @@ from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_stage
 from pipeline.store.tables import read_jsonl, write_jsonl
 
-ARMS = ("freeze", "plain", "head", "l2sp", "ewc", "replay", "default", "joint")
+ARMS = ("freeze", "plain", "head", "l2sp", "ewc", "replay", "calibrate", "default", "joint")
 PLAIN_LEARNING_RATES = (1e-4, 2e-4, 4e-4)
 """The plain arm takes the one with the lowest validation loss on its first month: no straw man."""
 
@@ -142,9 +142,10 @@ def _reading_from(source: Workspace, config: Config) -> Config:
 
 
 def _arm_config(config: Config, arm: str) -> Config:
-    if arm == "replay":  # the default recipe without its penalty
+    if arm in ("replay", "calibrate"):  # the default recipe without its penalty; with a corrected bias
         ewc = config.ewc.model_copy(update={"replay_lambda": 0.0, "growth_lambda": 0.0})
-        return config.model_copy(update={"arm": "default", "ewc": ewc})
+        bias = CalibrateSection(new_labels=arm == "calibrate" or config.calibrate.new_labels)
+        return config.model_copy(update={"arm": "default", "ewc": ewc, "calibrate": bias})
     return config.model_copy(update={"arm": arm})
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pipeline.stages.corrections import correct, correction_settings
 from pipeline.stages.environment import environment_of
 from pipeline.stages.fisher import recorded_fisher
 from pipeline.stages.ingest import LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.modeling.resume import Resumption
 
 CHECKPOINT_FOLDER, METRICS_FILE, DELTAS_FILE = "checkpoint", "metrics.jsonl", "deltas.json"
-REPLAY_FILE, PENALTY_FILE = "replay.parquet", "penalty.json"
+REPLAY_FILE, PENALTY_FILE, CORRECTIONS_FILE = "replay.parquet", "penalty.json", "corrections.json"
 logger = logging.getLogger("retrain")
 
 
@@ -87,7 +88,7 @@ def _settings(context: RunContext) -> dict[str, Any]:
         settings["distill"] = resolved["distill"]
     if recipe.replayed_per_step:
         settings["replay"] = resolved["replay"]
-    return settings
+    return settings | correction_settings(context)
 
 
 def _body(context: RunContext, folder: Path) -> None:
@@ -127,6 +128,9 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
         watched=ready.validation,
         resumption=_resumption(context, folder, classifier, ready.settings.layers),
     )
+    corrections = correct(ready)
+    if corrections:
+        atomic.write_json(folder / CORRECTIONS_FILE, corrections)
     with torch.no_grad():
         named = {
             name: p for name, p in classifier.model.named_parameters() if fisher is None or name in fisher
@@ -188,7 +192,7 @@ def _save_reports(folder: Path, metrics: "list[Metric]", deltas: "list[GroupDelt
 FINETUNE = Stage(
     name="finetune",
     reads="the ingested tables, the base checkpoint, its Fisher, the validation tables of the months before",
-    writes="checkpoint/, replay.parquet, penalty.json, metrics.jsonl, deltas.json",
+    writes="checkpoint/, replay.parquet, penalty.json, corrections.json, metrics.jsonl, deltas.json",
     inputs=_inputs,
     settings=_settings,
     body=_body,

@@ -467,6 +467,21 @@ def test_frozen_months_in_a_row_all_wait_to_be_learned(launched: Path) -> None:
     assert manifest["parent"]["attempt"] == "2026-01/001"
 
 
+def test_trained_weights_can_be_interpolated_and_calibrated(launched: Path) -> None:
+    done = run(
+        launched, "2026-02", "-o", "interpolate.steps=4", "-o", "calibrate.new_labels=true",
+        "-o", "ingest.validation=0.3",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    chosen = read(launched / RUN / "finetune/corrections.json")
+    tried = {row["alpha"]: row["prior_loss"] + row["new_loss"] for row in chosen["interpolate"]["tried"]}
+    assert list(tried) == [0.25, 0.5, 0.75, 1.0]
+    assert tried[chosen["interpolate"]["alpha"]] == min(tried.values())
+    assert chosen["calibrate"]["offset"] != 0.0
+    moved = read(launched / RUN / "manifest.json")["stages"]["finetune"]["config"]
+    assert (moved["interpolate"], moved["calibrate"]) == ({"steps": 4}, {"new_labels": True})
+
+
 def test_the_penalty_holds_the_weights_back(launched: Path, tmp_path: Path) -> None:
     changes = []
     for strength in (0.01, 100.0):
