@@ -83,8 +83,8 @@ class EwcSection(Section):
     """lambda in lambda * sum_i F_i (theta_i - theta*_i)^2, where nothing else holds the old months."""
     replay_lambda: NonNegative = 0.3
     """lambda where old rows are replayed, too; the penalty then leaves the head free."""
-    growth_lambda: NonNegative = 0.0
-    """The same in a month that brings new labels."""
+    growth_lambda: NonNegative = 0.3
+    """The same in a month that brings new labels; 0 ends higher where labels grow, with a deeper worst month."""
     form: Literal["gradient", "proximal"] = "gradient"
     """`gradient` adds the penalty's gradient to the task's; `proximal` pulls after the step, at another lambda."""
     scale: Literal["mean", "raw"] = "mean"

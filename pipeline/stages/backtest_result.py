@@ -24,7 +24,7 @@ class ArmResult:
         prior_change: change of all prior golden rows a cycle, mean over cycles and seeds; with its 95%
             interval over golden rows in `low` and `high`.
         prior_by_seed: the same, the mean over the cycles of each seed: what chance in training does.
-        worst_cycle: the lowest change of any cycle and seed.
+        worst_cycle: the lowest change of any cycle and seed; `worst_by_seed` the lowest of each seed.
         launch_change: of the launch golden set, from the launch to the last month, mean over seeds.
         gain: change of each month's own golden set in its month, mean; `gain_by_slice` the same a slice.
         own_by_slice: accuracy on each month's own golden set right after it, mean, a slice.
@@ -40,6 +40,7 @@ class ArmResult:
     high: float
     prior_by_seed: dict[int, float]
     worst_cycle: float
+    worst_by_seed: dict[int, float]
     launch_change: float
     gain: float
     gain_by_slice: dict[str, float]
@@ -93,12 +94,13 @@ def arm_result(
     cards = {seed: [_card(space, month) for month in months] for seed, space in spaces.items()}
     first = {seed: _card(space, launch_month) for seed, space in spaces.items()}
     every = [card for line in cards.values() for card in line]
-    pooled = [card.pooled for card in every if card.pooled is not None and card.pooled.difference is not None]
     low, high = total_interval(_changes_of_rows(list(spaces.values()), months))
-    by_seed = {
-        seed: _mean([c.pooled.difference for c in line if c.pooled and c.pooled.difference is not None])
+    changes = {
+        seed: [c.pooled.difference for c in line if c.pooled and c.pooled.difference is not None]
         for seed, line in cards.items()
     }
+    by_seed = {seed: _mean(line) for seed, line in changes.items()}
+    worst = {seed: min(line) for seed, line in changes.items()}
     launch_line = {
         seed: [_own_accuracy(first[seed]), *(_accuracy(card, str(launch_month)) for card in cards[seed])]
         for seed in spaces
@@ -111,7 +113,8 @@ def arm_result(
         low=low,
         high=high,
         prior_by_seed=by_seed,
-        worst_cycle=min(item.difference for item in pooled if item.difference is not None),
+        worst_cycle=min(worst.values()),
+        worst_by_seed=worst,
         launch_change=_mean([line[-1] - line[0] for line in launch_line.values()]),
         gain=_mean([item.overall.difference for item in own if item.overall.difference is not None]),
         gain_by_slice={

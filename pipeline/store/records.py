@@ -202,8 +202,9 @@ def read_record(path: Path, kind: type[R], *, mend: str) -> R:
             for problem in error.errors()
         )
         raise ArtifactCorrupt(f"{path}: not a {kind.__name__} of this version: {problems}. {mend}") from None
-    # spelling that JSON reads alike, such as \u001F for \u001f, would slip through the hash of the content
-    written, lying = sha256_bytes(render_record(record)), sha256_file(path)
+    # spelling that JSON reads alike, such as \u001F for \u001f, would slip through the hash of the content; what was
+    # read is rendered, not the record, which may have fields that an older version did not write
+    written, lying = sha256_bytes(atomic.render_json({**content, SEAL: recorded})), sha256_file(path)
     if written != lying:
         raise ArtifactCorrupt(
             f"{path}: damaged: the file should have the hash {written}, has {lying}. {mend}"

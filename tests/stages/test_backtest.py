@@ -17,6 +17,7 @@ def result(arm: str, prior: float, end: float, seconds: float = 10.0) -> ArmResu
         high=prior + 0.1,
         prior_by_seed={1: prior},
         worst_cycle=prior,
+        worst_by_seed={1: prior},
         launch_change=0.0,
         gain=1.0,
         gain_by_slice={},

@@ -57,6 +57,14 @@ def test_equal_records_are_equal_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("record", [full_manifest(), registry()])
+def test_a_manifest_of_a_version_that_lacked_a_field_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.json"
+    content = full_manifest().model_dump(mode="json")
+    del content["penalty"]
+    atomic.write_json(file, {**content, SEAL: sha256_json(content)})
+    assert read_record(file, Manifest, mend=MEND) == full_manifest()
+
+
 def test_a_flipped_bit_is_found_wherever_it_is(tmp_path: Path, record: Manifest | Registry) -> None:
     path = tmp_path / "r.json"
     whole = render_record(record)
