@@ -91,8 +91,6 @@ class MetricsCallback(TrainerCallback):
     ) -> None:
         if logs is None or "loss" not in logs:
             return
-        if optimizer is not None:
-            require_finite_moments(optimizer, state.global_step)
         metric = Metric(
             step=state.global_step,
             epoch=round(state.epoch, 4),
@@ -103,6 +101,8 @@ class MetricsCallback(TrainerCallback):
             weight_change=self._weight_change(),
         )
         require_finite(metric)
+        if optimizer is not None:
+            require_finite_moments(optimizer, state.global_step)
         self.metrics.append(metric)
         self.note = f"loss {metric.task_loss:.3f}" + (
             f" penalty {metric.penalty:.4f}" if self.penalty else ""
