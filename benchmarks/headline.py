@@ -2,6 +2,7 @@
 
     python benchmarks/headline.py                                  # all streams and arms: hours; resumable
     python benchmarks/headline.py --small                          # one stream, one seed, two arms
+    python benchmarks/headline.py --draw                           # the picture of all committed results
 
 The streams lie in `../shared/data` beside the project (or --data DIR); without them there is nothing to do, and it
 says so. What is finished in --work is used again. Results go to benchmarks/results/headline*.json and .svg.
@@ -13,6 +14,7 @@ import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from environment import environment
 
@@ -88,15 +90,19 @@ def plot(results: dict[str, list[ArmResult]], file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    plt.rcParams["svg.hashsalt"] = "headline"
     figure, panels = plt.subplots(
-        1, len(results), figsize=(5.2 * len(results), 3.8), squeeze=False, sharey=True
+        1, len(results), figsize=(4.2 * len(results), 3.8), squeeze=False, sharey=True
     )
+    colours = dict(zip(ARMS, plt.get_cmap("tab10").colors, strict=False))
     for panel, (stream, arms) in zip(panels[0], results.items(), strict=True):
         for arm in arms:
             lines = list(arm.launch_accuracies.values())
             months = range(len(lines[0]))
             middle = [sum(values) / len(values) for values in zip(*lines, strict=True)]
-            (drawn,) = panel.plot(months, middle, label=arm.arm, marker="o", markersize=3)
+            (drawn,) = panel.plot(
+                months, middle, label=arm.arm, color=colours[arm.arm], marker="o", markersize=3
+            )
             if len(lines) > 1:
                 low = [min(values) for values in zip(*lines, strict=True)]
                 high = [max(values) for values in zip(*lines, strict=True)]
@@ -105,9 +111,22 @@ def plot(results: dict[str, list[ArmResult]], file: Path) -> None:
         panel.set_xlabel("months after the launch")
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("accuracy on the launch golden set, %")
-    panels[0][0].legend()
-    figure.tight_layout()
-    figure.savefig(file)
+    shown: dict[str, Any] = {}
+    for panel in panels[0]:
+        lines, names = panel.get_legend_handles_labels()
+        shown |= dict(zip(names, lines, strict=True))
+    figure.legend(shown.values(), shown, loc="lower center", ncols=len(shown))
+    figure.tight_layout(rect=(0.0, 0.08, 1.0, 1.0))
+    figure.savefig(file, metadata={"Date": None})
+
+
+def committed_results() -> dict[str, list[ArmResult]]:
+    """What the files headline-*.json hold, stream by stream."""
+    found: dict[str, list[ArmResult]] = {}
+    for file in sorted(RESULTS.glob("headline-*.json")):
+        for stream, arms in json.loads(file.read_text(encoding="utf-8"))["streams"].items():
+            found[stream] = [ArmResult(**arm) for arm in arms]
+    return {stream: found[stream] for stream in STREAMS if stream in found}
 
 
 def main() -> None:
@@ -121,7 +140,13 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--small", action="store_true", help="clinc150-fixed, one seed, plain and default")
     parser.add_argument("--name", default="headline", help="of the result files")
+    parser.add_argument(
+        "--draw", action="store_true", help="only draw all committed results: benchmarks/results/headline.svg"
+    )
     options = parser.parse_args()
+    if options.draw:
+        plot(committed_results(), RESULTS / "headline.svg")
+        return
     if not options.data.is_dir():
         print(f"skipped: {options.data} is absent; give the streams' folder with --data DIR")
         return

@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md, written from benchmarks/results/.
+"""The tables of docs/benchmarks.md and README.md, written from benchmarks/results/.
 
     python benchmarks/tables.py
 
@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
 FLOOR, OURS, LOOP = "forward + backward (floor)", "this engine", "loop of single examples"
 OTHERS = {"vmap": "vmap(grad)", "BackPACK": "BackPACK (Linear only)", "Opacus": "Opacus"}
 FISHER_COLUMNS = {"ours": OURS, "loop": LOOP, **OTHERS}
 COMMAND_AIM = 0.85
+STREAMS = ("clinc150-fixed", "banking77-fixed", "clinc150", "banking77")
+HEADLINE = "headline-*.json"
 Rows = Mapping[str, Mapping[str, float]]
 
 
@@ -131,6 +133,90 @@ def command_share(result: Mapping[str, Any]) -> str:
     )
 
 
+def arms_table(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Every arm of every stream, as `benchmarks/headline.py` measured it, in points."""
+    head = [
+        "stream",
+        "arm",
+        "seeds",
+        "prior, a month",
+        "worst month",
+        "launch set",
+        "own month",
+        "end",
+        "s a month",
+    ]
+    lines = []
+    for stream, arm in _arms(parts):
+        seeds = list(arm["prior_by_seed"].values())
+        spread = f" ({_signed(min(seeds))} to {_signed(max(seeds))})" if len(seeds) > 1 else ""
+        lines.append(
+            [
+                stream,
+                arm["arm"],
+                str(len(seeds)),
+                f"{_signed(arm['prior_change'])}{spread}",
+                _signed(_mean(arm["worst_by_seed"])),
+                _signed(arm["launch_change"]),
+                _signed(arm["gain"]),
+                f"{arm['final_accuracy']:.2f}",
+                f"{arm['seconds']:.0f}",
+            ]
+        )
+    return _markdown(head, lines)
+
+
+def headline_table(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Plain fine-tuning, EWC alone, the default and the ceiling, for the front page."""
+    head = [
+        "stream",
+        "arm",
+        "prior golden rows, a month",
+        "launch golden set after six months",
+        "all golden sets at the end",
+    ]
+    lines = [
+        [
+            stream,
+            f"`{arm['arm']}`",
+            _signed(arm["prior_change"]),
+            _signed(arm["launch_change"]),
+            f"{arm['final_accuracy']:.1f}",
+        ]
+        for stream, arm in _arms(parts)
+        if arm["arm"] in ("plain", "ewc", "default", "joint")
+    ]
+    return _markdown(head, lines)
+
+
+def _arms(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Stream and arm of all results, in the order of STREAMS."""
+    found = {stream: arms for part in parts for stream, arms in part["streams"].items()}
+    for stream in STREAMS:
+        for arm in found.get(stream, []):
+            yield stream, arm
+
+
+def _signed(points: float) -> str:
+    """Two decimals with a sign, and none for what rounds to zero."""
+    return f"{points:+.2f}" if round(points, 2) else "0.00"
+
+
+def _mean(by_seed: Mapping[str, float]) -> float:
+    return sum(by_seed.values()) / len(by_seed)
+
+
+def arms_where(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Dates, machine and commits of the arms' runs."""
+    first = parts[0]["environment"]
+    dates = sorted({part["environment"]["date"][:10] for part in parts})
+    commits = sorted({commit[:7] for part in parts for commit in part["environment"]["git_commits"]})
+    return (
+        f"Measured up to {dates[-1]}: {first['cpu']}, {first['cores']} cores ({first['cpu_capability']}), shared with "
+        f"other work, {first['threads']} thread, torch {first['packages']['torch']}, commits {', '.join(commits)}."
+    )
+
+
 def where(result: Mapping[str, Any]) -> str:
     """Date, machine, versions and commit of a result."""
     e = result["environment"]
@@ -142,34 +228,44 @@ def where(result: Mapping[str, Any]) -> str:
     )
 
 
-TABLES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
-    "fisher environment": ("fisher.json", where),
-    "fisher table": ("fisher.json", fisher_table),
-    "fisher targets": ("fisher.json", fisher_targets),
-    "command environment": ("fisher_command.json", where),
-    "command table": ("fisher_command.json", command_table),
-    "command share": ("fisher_command.json", command_share),
-    "penalty environment": ("penalty.json", where),
-    "penalty table": ("penalty.json", penalty_table),
-    "penalty shares": ("penalty.json", penalty_shares),
+TABLES: dict[Path, dict[str, tuple[str, Callable[[Any], str]]]] = {
+    PAGE: {
+        "fisher environment": ("fisher.json", where),
+        "fisher table": ("fisher.json", fisher_table),
+        "fisher targets": ("fisher.json", fisher_targets),
+        "command environment": ("fisher_command.json", where),
+        "command table": ("fisher_command.json", command_table),
+        "command share": ("fisher_command.json", command_share),
+        "penalty environment": ("penalty.json", where),
+        "penalty table": ("penalty.json", penalty_table),
+        "penalty shares": ("penalty.json", penalty_shares),
+        "arms environment": (HEADLINE, arms_where),
+        "arms table": (HEADLINE, arms_table),
+    },
+    README: {"headline table": (HEADLINE, headline_table)},
 }
+"""Page to marker to the result file (all that match a pattern, as a list) and what is made of it."""
 
 
-def written(page: str) -> str:
-    """The page with every table as the results have it.
+def written(text: str, page: Path = PAGE) -> str:
+    """The text of a page with every table as the results have it.
 
     Raises:
         ValueError: when a table's markers are not on the page.
     """
-    for name, (file, make) in TABLES.items():
+    for name, (file, make) in TABLES[page].items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-        before, found, rest = page.partition(begin)
+        before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not found or not closed:
-            raise ValueError(f"{PAGE}: expected the markers of {name!r}, found none")
-        result = json.loads((RESULTS / file).read_text(encoding="utf-8"))
-        page = f"{before}{begin}{make(result)}\n{end}{after}"
-    return page
+            raise ValueError(f"{page}: expected the markers of {name!r}, found none")
+        text = f"{before}{begin}{make(_results(file))}\n{end}{after}"
+    return text
+
+
+def _results(file: str) -> Any:
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(file))]
+    return found if "*" in file else found[0]
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -178,4 +274,5 @@ def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for each in TABLES:
+        each.write_text(written(each.read_text(encoding="utf-8"), each), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md shows what benchmarks/results/ holds."""
+"""docs/benchmarks.md and README.md show what benchmarks/results/ holds."""
 
 import importlib.util
 from types import ModuleType
@@ -23,6 +23,11 @@ def tables() -> ModuleType:
 def test_the_tables_are_those_of_the_results(tables: ModuleType) -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert tables.written(page) == page
+
+
+def test_the_front_page_shows_the_headline(tables: ModuleType) -> None:
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert tables.written(front, tables.README) == front
 
 
 def test_a_figure_that_differs_is_put_right(tables: ModuleType) -> None:
