@@ -103,11 +103,12 @@ def _default(config: Config, contents: MonthContents | None) -> Recipe:
             probes=True,
         )
     grows = contents is not None and contents.new_labels > 0
-    weak = ewc.growth_lambda if grows else ewc.replay_lambda
-    held = f"EWC lambda {weak:g} on the encoder" if weak else "no penalty"
-    because = ", as new labels are to be learned" if grows else ""
+    key, weak = (
+        ("ewc.growth_lambda", ewc.growth_lambda) if grows else ("ewc.replay_lambda", ewc.replay_lambda)
+    )
+    held = f"EWC on the encoder, {key} {weak:g}" if weak else f"no penalty, as {key} is 0"
     return Recipe(
-        why=f"default{brought}: {config.replay.per_step} replayed rows a step, balanced softmax, distillation, {held}{because}",
+        why=f"default{brought}: {config.replay.per_step} replayed rows a step, balanced softmax, distillation, {held}",
         layers=config.train.layers,
         needs_fisher=ewc.replay_lambda > 0.0 or ewc.growth_lambda > 0.0,
         ewc_lambda=weak,

@@ -40,14 +40,14 @@ def test_the_default_says_what_the_month_brings_and_holds_a_growing_one_as_confi
     growing = recipe(*words, contents=GROWING)
     assert growing.ewc_lambda == 0.125
     assert "240 rows, 3 new label(s)" in growing.why
-    assert "EWC lambda 0.125 on the encoder, as new labels are to be learned" in growing.why
+    assert "EWC on the encoder, ewc.growth_lambda 0.125" in growing.why
 
 
 def test_a_month_without_penalty_keeps_its_fisher_for_the_months_after_it() -> None:
     growing = recipe("ewc.growth_lambda=0", contents=GROWING)
     assert growing.ewc_lambda == 0.0
     assert growing.needs_fisher
-    assert "no penalty" in growing.why
+    assert "no penalty, as ewc.growth_lambda is 0" in growing.why
     assert not recipe("ewc.growth_lambda=0", "ewc.replay_lambda=0").needs_fisher
 
 
