@@ -121,9 +121,9 @@ def plot(results: dict[str, list[ArmResult]], file: Path) -> None:
 
 
 def committed_results() -> dict[str, list[ArmResult]]:
-    """What the files headline-*.json hold, stream by stream."""
+    """What the files headline*.json hold, stream by stream; a later file's stream stands for an earlier one's."""
     found: dict[str, list[ArmResult]] = {}
-    for file in sorted(RESULTS.glob("headline-*.json")):
+    for file in sorted(RESULTS.glob("headline*.json")):
         for stream, arms in json.loads(file.read_text(encoding="utf-8"))["streams"].items():
             found[stream] = [ArmResult(**arm) for arm in arms]
     return {stream: found[stream] for stream in STREAMS if stream in found}
@@ -161,7 +161,7 @@ def main() -> None:
             arm for part in run_stream(options.data / name, options.work, arms, seeds) for arm in part.arms
         ]
         print(table(name, results[name]) + "\n", flush=True)
-    name = f"{options.name}-small" if options.small else options.name
+    name = f"small-{options.name}" if options.small else options.name
     RESULTS.mkdir(exist_ok=True)
     plot(results, RESULTS / f"{name}.svg")
     record = {

@@ -19,7 +19,7 @@ OTHERS = {"vmap": "vmap(grad)", "BackPACK": "BackPACK (Linear only)", "Opacus": 
 FISHER_COLUMNS = {"ours": OURS, "loop": LOOP, **OTHERS}
 COMMAND_AIM = 0.85
 STREAMS = ("clinc150-fixed", "banking77-fixed", "clinc150", "banking77")
-HEADLINE = "headline-*.json"
+HEADLINE = "headline*.json"
 Rows = Mapping[str, Mapping[str, float]]
 
 
@@ -210,7 +210,8 @@ def arms_where(parts: Sequence[Mapping[str, Any]]) -> str:
     """Dates, machine and commits of the arms' runs."""
     first = parts[0]["environment"]
     dates = sorted({part["environment"]["date"][:10] for part in parts})
-    commits = sorted({commit[:7] for part in parts for commit in part["environment"]["git_commits"]})
+    of_parts = [part["environment"] for part in parts]
+    commits = sorted({c[:7] for e in of_parts for c in e.get("git_commits") or [e["git_commit"]]})
     return (
         f"Measured up to {dates[-1]}: {first['cpu']}, {first['cores']} cores ({first['cpu_capability']}), shared with "
         f"other work, {first['threads']} thread, torch {first['packages']['torch']}, commits {', '.join(commits)}."

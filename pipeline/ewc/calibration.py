@@ -5,6 +5,7 @@ fitted on the few rows that a month holds out is mostly noise.
 """
 
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,15 +30,9 @@ def new_label_offset(logits: Tensor, targets: Tensor, known: int) -> float:
     share = known / logits.shape[1]
     weights = torch.where(is_new, (1 - share) / is_new.sum(), share / (~is_new).sum()).double()
     values = logits.double()
-    offset = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([offset], max_iter=100, line_search_fn="strong_wolfe")
     mask = (torch.arange(logits.shape[1]) >= known).double()
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = (weights * F.cross_entropy(values + offset * mask, targets, reduction="none")).sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+    def loss(offset: float) -> float:
+        return float((weights * F.cross_entropy(values + offset * mask, targets, reduction="none")).sum())
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return float(offset.detach())
+    return float(minimize_scalar(loss).x)
