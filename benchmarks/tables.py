@@ -19,7 +19,7 @@ OTHERS = {"vmap": "vmap(grad)", "BackPACK": "BackPACK (Linear only)", "Opacus": 
 FISHER_COLUMNS = {"ours": OURS, "loop": LOOP, **OTHERS}
 COMMAND_AIM = 0.85
 STREAMS = ("clinc150-fixed", "banking77-fixed", "clinc150", "banking77")
-HEADLINE = "headline*.json"
+HEADLINE = "headline-*.json"
 Rows = Mapping[str, Mapping[str, float]]
 
 
@@ -191,9 +191,9 @@ def headline_table(parts: Sequence[Mapping[str, Any]]) -> str:
 
 def _arms(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Stream and arm of all results, in the order of STREAMS."""
-    found = {stream: arms for part in parts for stream, arms in part["streams"].items()}
+    found = {part["stream"]: part["arms"] for part in parts}
     for stream in STREAMS:
-        for arm in found.get(stream, []):
+        for arm in found.get(stream, {}).values():
             yield stream, arm
 
 
@@ -209,11 +209,10 @@ def _mean(by_seed: Mapping[str, float]) -> float:
 def arms_where(parts: Sequence[Mapping[str, Any]]) -> str:
     """Dates, machine and commits of the arms' runs."""
     first = parts[0]["environment"]
-    dates = sorted({part["environment"]["date"][:10] for part in parts})
-    of_parts = [part["environment"] for part in parts]
-    commits = sorted({c[:7] for e in of_parts for c in e.get("git_commits") or [e["git_commit"]]})
+    arms = [arm for _, arm in _arms(parts)]
+    commits = sorted({commit[:7] for arm in arms for commit in arm["git_commits"]})
     return (
-        f"Measured up to {dates[-1]}: {first['cpu']}, {first['cores']} cores ({first['cpu_capability']}), shared with "
+        f"Measured up to {max(arm['date'] for arm in arms)[:10]}: {first['cpu']}, {first['cores']} cores ({first['cpu_capability']}), shared with "
         f"other work, {first['threads']} thread, torch {first['packages']['torch']}, commits {', '.join(commits)}."
     )
 

@@ -1,23 +1,37 @@
 """docs/benchmarks.md and README.md show what benchmarks/results/ holds."""
 
-import importlib.util
+import importlib
+import json
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.arm_results import made_up
 
 from .pages import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 
 
+def script(name: str) -> ModuleType:
+    """A benchmark's module, found as it finds its neighbours when it is run."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
 @pytest.fixture(scope="module")
 def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("tables")
+
+
+@pytest.fixture(scope="module")
+def headline() -> ModuleType:
+    return script("headline")
 
 
 def test_the_tables_are_those_of_the_results(tables: ModuleType) -> None:
@@ -47,3 +61,21 @@ def test_a_target_is_missed_where_a_case_is_too_slow(tables: ModuleType) -> None
     shown = tables.fisher_targets({"cases": {case: rows}, "fisher_megabytes": {case: 5.0}}).splitlines()
     assert shown[2] == f"| ours ≤ 1.15 for T ≥ 32, B ≥ 8 | nowhere | {case} (1.16) |"
     assert f"| ≥ 2 times faster than the loop at B ≥ 8 | {case} (2.59) | nowhere |" in shown
+
+
+def test_an_arm_that_is_not_run_again_keeps_its_figures(headline: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "headline-a.json"
+    first = headline.written(file, "a", [made_up("plain", -4.0), made_up("default", -0.2)])
+    file.write_text(json.dumps(first), encoding="utf-8")
+    again = headline.written(file, "a", [made_up("default", -0.1)])
+    assert list(again["arms"]) == ["plain", "default"]
+    assert [again["arms"][name]["prior_change"] for name in ("plain", "default")] == [-4.0, -0.1]
+
+
+def test_processes_side_by_side_share_no_folder(headline: ModuleType) -> None:
+    job = headline.Job(Path("clinc150"), Path("work"), ("plain", "joint"), (1, 2, 3))
+    assert [(single.seeds, single.arms) for single in job.single_seeds()] == [
+        ((1,), ("plain", "joint")),
+        ((2,), ("plain",)),
+        ((3,), ("plain",)),
+    ]

@@ -5,41 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stages.backtest_result import ArmResult, advice
+from pipeline.stages.backtest_result import advice
+from tests.arm_results import made_up
 from tests.conftest import call
 
 
-def result(arm: str, prior: float, end: float, seconds: float = 10.0) -> ArmResult:
-    return ArmResult(
-        arm=arm,
-        prior_change=prior,
-        low=prior - 0.1,
-        high=prior + 0.1,
-        prior_by_seed={1: prior},
-        worst_cycle=prior,
-        worst_by_seed={1: prior},
-        launch_change=0.0,
-        gain=1.0,
-        gain_by_slice={},
-        own_by_slice={},
-        final_accuracy=end,
-        seconds=seconds,
-        learning_rates={1: 1e-4},
-        launch_accuracies={1: [90.0, 90.0]},
-    )
-
-
 def test_the_arm_that_ends_highest_among_those_that_forget_little_is_shipped() -> None:
-    said = advice([result("plain", -4.0, 99.0), result("ewc", -0.1, 90.0), result("default", -0.2, 93.0)])
+    said = advice([made_up("plain", -4.0, 99.0), made_up("ewc", -0.1, 90.0), made_up("default", -0.2, 93.0)])
     assert said.startswith("Ship default")
 
 
 def test_when_every_arm_forgets_none_is_shipped() -> None:
-    assert advice([result("plain", -4.0, 80.0), result("ewc", -0.9, 90.0)]).startswith("No arm keeps")
+    assert advice([made_up("plain", -4.0, 80.0), made_up("ewc", -0.9, 90.0)]).startswith("No arm keeps")
 
 
 def test_joint_training_is_the_ceiling_and_not_a_candidate() -> None:
-    said = advice([result("joint", 0.0, 97.0, seconds=40.0), result("default", -0.1, 95.0)])
+    said = advice([made_up("joint", 0.0, 97.0, seconds=40.0), made_up("default", -0.1, 95.0)])
     assert said.startswith("Ship default")
     assert "97.00 at 4.0 times" in said
 
