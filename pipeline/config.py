@@ -83,8 +83,9 @@ class EwcSection(Section):
     """lambda in lambda * sum_i F_i (theta_i - theta*_i)^2, where nothing else holds the old months."""
     replay_lambda: NonNegative = 0.3
     """lambda where old rows are replayed, too; the penalty then leaves the head free."""
-    growth_lambda: NonNegative = 0.3
-    """The same in a month that brings new labels; 0 ends higher where labels grow, with a deeper worst month."""
+    growth_lambda: NonNegative = 0.0
+    """The same in a month that brings new labels, which need an encoder that moves; above 0 it loses less at once and
+    learns the new labels worse."""
     form: Literal["gradient", "proximal"] = "gradient"
     """`gradient` adds the penalty's gradient to the task's; `proximal` pulls after the step, at another lambda."""
     scale: Literal["mean", "raw"] = "mean"
@@ -101,9 +102,9 @@ class L2spSection(Section):
 
 
 class ReplaySection(Section):
-    launch_rows: Annotated[int, Field(ge=0)] = 120
+    launch_rows: Annotated[int, Field(ge=0)] = 240
     """Rows of the launch data that may be learned again each month."""
-    month_rows: Annotated[int, Field(ge=0)] = 40
+    month_rows: Annotated[int, Field(ge=0)] = 80
     """Rows of each later month that may be learned again."""
     per_step: Annotated[int, Field(ge=0)] = 16
     """Replayed rows in an optimizer step, beside train.batch_size new ones; 0 where policy forbids it."""

@@ -61,8 +61,9 @@ def recipe_for(config: Config, contents: MonthContents | None = None) -> Recipe:
 
     `default` replays a few old rows where policy lets it, teaches the champion's answers along, and balances
     the loss over labels. A penalty then holds the encoder in a month without new labels (`ewc.replay_lambda`);
-    one with new labels has its own (`ewc.growth_lambda`). Without replay the penalty must do alone, so it is
-    stronger and covers the head. The figures behind it are in docs/recipe.md.
+    one with new labels has its own dial (`ewc.growth_lambda`), 0 by default, as they need an encoder that moves.
+    Without replay the penalty must do alone, so it is stronger and covers the head. The figures behind it are in
+    docs/recipe.md.
 
     Args:
         contents: None where the month is not ingested yet; it is then taken to bring no new label.
