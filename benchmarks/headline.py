@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from environment import environment
+from headline_tables import STREAMS
 
 from pipeline.config import load_config
 from pipeline.modeling.checkpoint import quiet_libraries
@@ -35,7 +36,6 @@ from pipeline.store.run_directory import Workspace
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-STREAMS = ("clinc150-fixed", "banking77-fixed", "clinc150", "banking77")
 REPEATED_ARMS = ("plain", "ewc", "default")
 """Arms that run with every seed; the others run with the first."""
 WHEN = ("date", "git_commits")

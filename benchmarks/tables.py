@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headline_tables import arms_table, arms_targets, arms_where, headline_table
+from markdown_tables import table
+
 ROOT = Path(__file__).parents[1]
 PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -18,7 +21,6 @@ FLOOR, OURS, LOOP = "forward + backward (floor)", "this engine", "loop of single
 OTHERS = {"vmap": "vmap(grad)", "BackPACK": "BackPACK (Linear only)", "Opacus": "Opacus"}
 FISHER_COLUMNS = {"ours": OURS, "loop": LOOP, **OTHERS}
 COMMAND_AIM = 0.85
-STREAMS = ("clinc150-fixed", "banking77-fixed", "clinc150", "banking77")
 HEADLINE = "headline-*.json"
 Rows = Mapping[str, Mapping[str, float]]
 
@@ -40,7 +42,7 @@ def fisher_table(result: Mapping[str, Any]) -> str:
                 )
             )
         lines.append([case, *cells])
-    return _markdown(head, lines)
+    return table(head, lines)
 
 
 def fisher_targets(result: Mapping[str, Any]) -> str:
@@ -51,7 +53,7 @@ def fisher_targets(result: Mapping[str, Any]) -> str:
         kept = [f"{case} ({shown})" for case, shown, good in measured if good]
         missed = [f"{case} ({shown})" for case, shown, good in measured if not good]
         lines.append([target, "; ".join(kept) or "nowhere", "; ".join(missed) or "nowhere"])
-    return _markdown(["target", "holds", "does not hold"], lines)
+    return table(["target", "holds", "does not hold"], lines)
 
 
 def _targets(
@@ -100,14 +102,14 @@ def penalty_table(result: Mapping[str, Any]) -> str:
                 "-" if peak is None else f"{peak:.0f}",
             ]
         )
-    return _markdown(["step", "CPU ms", "of AdamW (quartiles)", "peak MiB"], lines)
+    return table(["step", "CPU ms", "of AdamW (quartiles)", "peak MiB"], lines)
 
 
 def penalty_shares(result: Mapping[str, Any]) -> str:
     """What the penalty adds to a training step."""
     lengths = {key.rpartition(", ")[2]: row for key, row in result.items() if key.startswith("share of")}
     names = list(next(iter(lengths.values())))
-    return _markdown(
+    return table(
         ["share of a training step", *(f"B=32, {length}" for length in lengths)],
         [[name, *(f"{100 * row[name]:.1f}%" for row in lengths.values())] for name in names],
     )
@@ -120,7 +122,7 @@ def command_table(result: Mapping[str, Any]) -> str:
     for part, seconds in result["seconds"].items():
         share = "-" if part == "start-up" else f"{100 * seconds / after:.1f}%"
         lines.append([part, f"{seconds:.2f}", share])
-    return _markdown(["part", "CPU s", "of the time after start-up"], lines)
+    return table(["part", "CPU s", "of the time after start-up"], lines)
 
 
 def command_share(result: Mapping[str, Any]) -> str:
@@ -130,90 +132,6 @@ def command_share(result: Mapping[str, Any]) -> str:
     return (
         f"{result['rows']:,} rows, median of {result['runs']} runs: {share:.1%} of the time after start-up is spent in "
         f"the model ({low:.1%} to {high:.1%}); the target of at least {COMMAND_AIM:.0%} {verdict}."
-    )
-
-
-def arms_table(parts: Sequence[Mapping[str, Any]]) -> str:
-    """Every arm of every stream, as `benchmarks/headline.py` measured it, in points."""
-    head = [
-        "stream",
-        "arm",
-        "seeds",
-        "prior, a month",
-        "worst month",
-        "launch set",
-        "own month",
-        "end",
-        "s a month",
-    ]
-    lines = []
-    for stream, arm in _arms(parts):
-        seeds = list(arm["prior_by_seed"].values())
-        spread = f" ({_signed(min(seeds))} to {_signed(max(seeds))})" if len(seeds) > 1 else ""
-        lines.append(
-            [
-                stream,
-                arm["arm"],
-                str(len(seeds)),
-                f"{_signed(arm['prior_change'])}{spread}",
-                _signed(_mean(arm["worst_by_seed"])),
-                _signed(arm["launch_change"]),
-                _signed(arm["gain"]),
-                f"{arm['final_accuracy']:.2f}",
-                f"{arm['seconds']:.0f}",
-            ]
-        )
-    return _markdown(head, lines)
-
-
-def headline_table(parts: Sequence[Mapping[str, Any]]) -> str:
-    """Plain fine-tuning, EWC alone, the default and the ceiling, for the front page."""
-    head = [
-        "stream",
-        "arm",
-        "prior golden rows, a month",
-        "launch golden set after six months",
-        "all golden sets at the end",
-    ]
-    lines = [
-        [
-            stream,
-            f"`{arm['arm']}`",
-            _signed(arm["prior_change"]),
-            _signed(arm["launch_change"]),
-            f"{arm['final_accuracy']:.1f}",
-        ]
-        for stream, arm in _arms(parts)
-        if arm["arm"] in ("plain", "ewc", "default", "joint")
-    ]
-    return _markdown(head, lines)
-
-
-def _arms(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Stream and arm of all results, in the order of STREAMS."""
-    found = {part["stream"]: part["arms"] for part in parts}
-    for stream in STREAMS:
-        for arm in found.get(stream, {}).values():
-            yield stream, arm
-
-
-def _signed(points: float) -> str:
-    """Two decimals with a sign, and none for what rounds to zero."""
-    return f"{points:+.2f}" if round(points, 2) else "0.00"
-
-
-def _mean(by_seed: Mapping[str, float]) -> float:
-    return sum(by_seed.values()) / len(by_seed)
-
-
-def arms_where(parts: Sequence[Mapping[str, Any]]) -> str:
-    """Dates, machine and commits of the arms' runs."""
-    first = parts[0]["environment"]
-    arms = [arm for _, arm in _arms(parts)]
-    commits = sorted({commit[:7] for arm in arms for commit in arm["git_commits"]})
-    return (
-        f"Measured up to {max(arm['date'] for arm in arms)[:10]}: {first['cpu']}, {first['cores']} cores ({first['cpu_capability']}), shared with "
-        f"other work, {first['threads']} thread, torch {first['packages']['torch']}, commits {', '.join(commits)}."
     )
 
 
@@ -241,6 +159,7 @@ TABLES: dict[Path, dict[str, tuple[str, Callable[[Any], str]]]] = {
         "penalty shares": ("penalty.json", penalty_shares),
         "arms environment": (HEADLINE, arms_where),
         "arms table": (HEADLINE, arms_table),
+        "arms targets": (HEADLINE, arms_targets),
     },
     README: {"headline table": (HEADLINE, headline_table)},
 }
@@ -266,11 +185,6 @@ def written(text: str, page: Path = PAGE) -> str:
 def _results(file: str) -> Any:
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(file))]
     return found if "*" in file else found[0]
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 if __name__ == "__main__":

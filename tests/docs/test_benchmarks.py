@@ -79,3 +79,17 @@ def test_processes_side_by_side_share_no_folder(headline: ModuleType) -> None:
         ((2,), ("plain",)),
         ((3,), ("plain",)),
     ]
+
+
+def test_an_arm_that_ends_higher_than_the_default_is_named_and_joint_is_no_rival(
+    headline: ModuleType, tmp_path: Path
+) -> None:
+    arms = [made_up("calibrate", -0.4, 89.5), made_up("default", -0.6, 89.0), made_up("joint", 0.0, 97.0)]
+    record = headline.written(tmp_path / "none.json", "banking77", arms)
+    shown = script("headline_tables").arms_targets([record]).splitlines()[2:]
+    assert shown == [
+        "| banking77 | default | prior, a month >= -0.5 | -0.60 | no, by 0.10 |",
+        "| banking77 | default | worst month >= -1.5 | -0.60 | yes |",
+        "| banking77 | default | launch set >= -1.5 | 0.00 | yes |",
+        "| banking77 | default | end >= that of every arm but joint (calibrate: 89.50) | 89.00 | no, by 0.50 |",
+    ]
