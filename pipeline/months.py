@@ -47,6 +47,13 @@ class Month:
     def previous(self) -> "Month":
         return self.shifted(-1)
 
+    def until(self, last: "Month") -> "list[Month]":
+        """This month and those after it, `last` among them; empty where `last` is earlier."""
+        return [
+            self.shifted(later)
+            for later in range((last.year - self.year) * 12 + last.number - self.number + 1)
+        ]
+
     @property
     def start(self) -> datetime:
         """The first instant of the month, in UTC; the month ends before `next.start`."""

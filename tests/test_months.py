@@ -46,6 +46,17 @@ def test_the_year_turns_after_december_and_before_january() -> None:
     assert Month(2026, 1).previous == Month(2025, 12)
 
 
+def test_a_range_of_months_holds_both_ends_across_the_year() -> None:
+    assert list(map(str, Month(2026, 11).until(Month(2027, 2)))) == [
+        "2026-11",
+        "2026-12",
+        "2027-01",
+        "2027-02",
+    ]
+    assert Month(2026, 11).until(Month(2026, 11)) == [Month(2026, 11)]
+    assert Month(2026, 11).until(Month(2026, 10)) == []
+
+
 def test_a_month_contains_its_first_instant_and_not_that_of_the_next() -> None:
     month = Month(2026, 2)
     assert month.start in month

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.config import CalibrateSection, Config
 from pipeline.errors import NoInput, UsageError
 from pipeline.months import Month
-from pipeline.progress import Progress
+from pipeline.progress import Progress, silent
 from pipeline.stages.backtest_result import BacktestResult, advice, arm_result
 from pipeline.stages.finetune import METRICS_FILE
 from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
@@ -64,25 +64,23 @@ def backtest(
         raise UsageError(f"--arms {','.join(unknown)}: expected some of {', '.join(ARMS)}")
     if not months:
         raise NoInput("--months: there is no month after the launch to replay")
-    config = _reading_from(source, config)
+    config = reading_from(source, config)
     workspaces: dict[tuple[str, int], Workspace] = {}
     rates: dict[tuple[str, int], float] = {}
     for seed in seeds:
         seeded = config.model_copy(update={"seed": seed})
         shared = Workspace(folder / f"seed-{seed}" / "launch")
-        make_workspace(shared.root)
-        _launch(shared, seeded, launch_month, LaunchInput(launch_data, None), request, clock, progress)
+        launched(shared, seeded, launch_month, LaunchInput(launch_data, None), request, clock, progress)
         checkpoint = shared.find(str(launch_month)).checkpoint
         for arm in arms:
             space = Workspace(folder / f"seed-{seed}" / arm)
-            of_arm = _arm_config(seeded, arm)
+            of_arm = arm_config(seeded, arm)
             if arm == "plain":
                 of_arm = _best_plain(
                     of_arm, folder / f"seed-{seed}", launch_data, launch_month, months[0], checkpoint,
                     request=request, clock=clock, progress=progress,
                 )  # fmt: skip
-            make_workspace(space.root)
-            _launch(
+            launched(
                 space, of_arm, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress
             )
             for month in months:
@@ -127,7 +125,7 @@ def known_launch_data(source: Workspace, folder: Path) -> Path:
     return file
 
 
-def _reading_from(source: Workspace, config: Config) -> Config:
+def reading_from(source: Workspace, config: Config) -> Config:
     """The configuration with paths that lead to the source workspace from anywhere."""
     sources = tuple(s.model_copy(update={"path": str(source.root / s.path)}) for s in config.ingest.sources)
     base = source.root / config.model.base
@@ -141,7 +139,8 @@ def _reading_from(source: Workspace, config: Config) -> Config:
     )
 
 
-def _arm_config(config: Config, arm: str) -> Config:
+def arm_config(config: Config, arm: str) -> Config:
+    """The configuration of a backtest's arm."""
     if arm in ("replay", "calibrate"):  # the default recipe without its penalty; with a corrected bias
         ewc = config.ewc.model_copy(update={"replay_lambda": 0.0, "growth_lambda": 0.0})
         bias = CalibrateSection(new_labels=arm == "calibrate" or config.calibrate.new_labels)
@@ -149,16 +148,17 @@ def _arm_config(config: Config, arm: str) -> Config:
     return config.model_copy(update={"arm": arm})
 
 
-def _launch(
+def launched(
     space: Workspace,
     config: Config,
     month: Month,
     source: LaunchInput,
     request: Request,
     clock: Clock,
-    progress: Progress,
+    progress: Progress = silent,
 ) -> None:
-    """Launch a workspace; one that was launched from the same checkpoint and has gone on stays as it is."""
+    """Make a workspace and launch it; one that was launched from the same checkpoint and has gone on stays as it is."""
+    make_workspace(space.root)
     champion = read_registry(space).champion
     if champion is not None and champion.month != str(month):
         attempt = space.latest_attempt(month)
@@ -192,8 +192,7 @@ def _best_plain(
     for rate in PLAIN_LEARNING_RATES:
         space = Workspace(folder / f"plain-{rate:g}")
         tried = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": rate})})
-        make_workspace(space.root)
-        _launch(space, tried, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress)
+        launched(space, tried, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress)
         wish = replace(request, until="finetune")
         run_month(space, tried, month, request=wish, clock=clock, progress=progress)
         attempt = space.latest_attempt(month)

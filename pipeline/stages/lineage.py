@@ -41,11 +41,7 @@ def base_for(workspace: Workspace, month: Month) -> CheckpointRef:
 
 def months_between(base: CheckpointRef, month: Month) -> list[Month]:
     """The months after the base checkpoint's and before `month`."""
-    months, current = [], Month.parse(base.month).next
-    while current < month:
-        months.append(current)
-        current = current.next
-    return months
+    return Month.parse(base.month).next.until(month.previous)
 
 
 def _is_frozen(workspace: Workspace, checkpoint: CheckpointRef) -> bool:
