@@ -6,7 +6,7 @@ QUIET_TORCH = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-faults check format bench bench-fisher bench-penalty bench-lambda bench-headline docs clean
+.PHONY: help demo test test-all test-faults check format bench bench-fisher bench-penalty bench-lambda bench-headline bench-month docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,8 +47,11 @@ bench-penalty: $(VENV)/.dev ## Time the penalty's step beside an optimizer step.
 bench-lambda: $(VENV)/.dev ## Search for lambda beside a full sweep of its grid (half an hour).
 	$(QUIET_TORCH) $(RUN)python benchmarks/lambda_search.py
 
-bench-headline: $(VENV)/.dev ## Backtest every arm over the monthly streams (hours; SMALL=1: minutes).
-	$(QUIET_TORCH) $(RUN)python benchmarks/headline.py $(if $(SMALL),--small)
+bench-headline: $(VENV)/.dev ## Backtest every arm over the monthly streams (hours; PROCESSES=2: side by side; SMALL=1: minutes).
+	$(QUIET_TORCH) $(RUN)python benchmarks/headline.py $(if $(SMALL),--small) $(if $(PROCESSES),--processes $(PROCESSES))
+
+bench-month: $(VENV)/.dev ## Time a month of the default beside a month of plain fine-tuning (a quarter of an hour).
+	$(QUIET_TORCH) $(RUN)python benchmarks/month_cost.py
 
 docs: $(VENV)/.dev ## Draw the pictures of the documentation again.
 	$(QUIET_TORCH) $(RUN)python docs/draw.py

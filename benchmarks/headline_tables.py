@@ -112,6 +112,17 @@ def _stream_targets(stream: str, arms: Mapping[str, Arm]) -> Iterator[list[str]]
         yield line("ewc", f"own month >= {gain:g}", gain, arms["ewc"]["gain"])
 
 
+def month_table(result: Mapping[str, Any]) -> str:
+    """CPU seconds of each month of the default and of plain, ingest to gate, and their ratio."""
+    lines = []
+    for stream, months in result["streams"].items():
+        total = {arm: sum(month[arm] for month in months.values()) for arm in ("plain", "default")}
+        for name, month in [*months.items(), ("all", total)]:
+            ratio = f"{month['default'] / month['plain']:.2f}"
+            lines.append([stream, name, f"{month['plain']:.1f}", f"{month['default']:.1f}", ratio])
+    return table(["stream", "month", "plain, CPU s", "default, CPU s", "ratio"], lines)
+
+
 def headline_table(parts: Parts) -> str:
     """Plain fine-tuning, EWC alone, the default and the ceiling, for the front page."""
     head = [
