@@ -2,7 +2,7 @@
 
     python benchmarks/headline.py                                  # all streams and arms: hours; resumable
     python benchmarks/headline.py --processes 2                    # two streams or seeds side by side
-    python benchmarks/headline.py --small                          # one stream, one seed, two arms
+    python benchmarks/headline.py --small                          # one stream, one seed, two arms, three months
     python benchmarks/headline.py --streams clinc150 --arms default  # some of it: other arms keep their figures
 
 The streams lie in `../shared/data` beside the project (or --data DIR); without them there is nothing to do, and it
@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,7 +40,7 @@ REPEATED_ARMS = ("plain", "ewc", "default")
 """Arms that run with every seed; the others run with the first."""
 WHEN = ("date", "git_commits")
 """What a result file says of an arm beside its figures."""
-LAUNCH, FIRST, LAST = Month(2026, 1), Month(2026, 2), Month(2026, 7)
+LAUNCH, FIRST, SMALL_LAST, LAST = Month(2026, 1), Month(2026, 2), Month(2026, 4), Month(2026, 7)
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,13 @@ class Job:
     work: Path
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
+    last: Month = LAST
 
     def single_seeds(self) -> "list[Job]":
         """What can run side by side: no two of them write to one folder."""
         repeated = tuple(arm for arm in self.arms if arm in REPEATED_ARMS)
-        jobs = [Job(self.stream, self.work, self.arms, self.seeds[:1])]
-        jobs += [Job(self.stream, self.work, repeated, (seed,)) for seed in self.seeds[1:] if repeated]
+        jobs = [replace(self, seeds=self.seeds[:1])]
+        jobs += [replace(self, arms=repeated, seeds=(seed,)) for seed in self.seeds[1:] if repeated]
         return jobs
 
 
@@ -76,7 +77,7 @@ def run(job: Job) -> list[ArmResult]:
             folder=job.work / job.stream.name,
             launch_data=job.stream / "launch.jsonl",
             launch_month=LAUNCH,
-            months=FIRST.until(LAST),
+            months=FIRST.until(job.last),
             arms=some,
             seeds=with_seeds,
             request=Request(threads=1, by="benchmark"),
@@ -181,7 +182,9 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--processes", type=int, default=1, help="streams and seeds side by side")
-    parser.add_argument("--small", action="store_true", help="clinc150-fixed, one seed, plain and default")
+    parser.add_argument(
+        "--small", action="store_true", help="clinc150-fixed, one seed, plain and default, three months"
+    )
     options = parser.parse_args()
     if not options.data.is_dir():
         print(f"skipped: {options.data} is absent; give the streams' folder with --data DIR")
@@ -190,7 +193,8 @@ def main() -> None:
     arms = ("plain", "default") if options.small else tuple(options.arms.split(","))
     seeds = (1,) if options.small else tuple(int(seed) for seed in options.seeds.split(","))
     os.environ["HF_HUB_OFFLINE"] = "1"
-    jobs = [Job(options.data / name, options.work, arms, seeds) for name in streams]
+    last = SMALL_LAST if options.small else LAST
+    jobs = [Job(options.data / name, options.work, arms, seeds, last) for name in streams]
     if options.processes > 1:
         run_side_by_side(jobs, options.processes)
     for job in jobs:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headline_tables import arms_table, arms_targets, arms_where, headline_table
+from headline_tables import arms_table, arms_targets, arms_where, headline_table, month_table
 from markdown_tables import table
 
 ROOT = Path(__file__).parents[1]
@@ -160,6 +160,8 @@ TABLES: dict[Path, dict[str, tuple[str, Callable[[Any], str]]]] = {
         "arms environment": (HEADLINE, arms_where),
         "arms table": (HEADLINE, arms_table),
         "arms targets": (HEADLINE, arms_targets),
+        "month environment": ("month_cost.json", where),
+        "month table": ("month_cost.json", month_table),
     },
     README: {"headline table": (HEADLINE, headline_table)},
 }
