@@ -9,7 +9,7 @@ QUIET_TORCH = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 .PHONY: help demo test test-all test-faults check format bench bench-fisher bench-penalty bench-lambda bench-headline bench-month docs clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Launch and retrain three months on a synthetic help desk, plain beside the default (minutes).
 	@$(QUIET_TORCH) $(RUN)retrain demo demo-workspace

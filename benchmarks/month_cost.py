@@ -16,16 +16,15 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from environment import environment
 from headline import FIRST, LAST, LAUNCH, RESULTS, ROOT
 
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.months import Month
-from pipeline.stages.backtest import arm_config, launched, reading_from
+from pipeline.stages.backtest import arm_config, ensure_launched, reading_from
 from pipeline.stages.month import Request, run_month
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.run_directory import Workspace
@@ -46,12 +45,12 @@ def measure(stream: Path, launch_workspace: Path, scratch: Path) -> dict[str, di
     config = reading_from(Workspace(stream), config)
     data = stream / "launch.jsonl"
     shared = Workspace(launch_workspace)
-    launched(shared, config, LAUNCH, LaunchInput(data, None), REQUEST, clock)
+    ensure_launched(shared, config, LAUNCH, LaunchInput(data, None), REQUEST, clock)
     checkpoint = shared.find(str(LAUNCH)).checkpoint
     configs = {arm: arm_config(config, arm) for arm in ARMS}
     spaces = {arm: Workspace(scratch / arm) for arm in ARMS}
     for arm, space in spaces.items():
-        launched(space, configs[arm], LAUNCH, LaunchInput(data, checkpoint), REQUEST, clock)
+        ensure_launched(space, configs[arm], LAUNCH, LaunchInput(data, checkpoint), REQUEST, clock)
     seconds: dict[str, dict[str, float]] = {}
     for month in FIRST.until(LAST):
         seconds[str(month)] = {arm: _month(spaces[arm], configs[arm], month) for arm in ARMS}
@@ -59,7 +58,7 @@ def measure(stream: Path, launch_workspace: Path, scratch: Path) -> dict[str, di
     return seconds
 
 
-def _month(space: Workspace, config: Any, month: Month) -> float:
+def _month(space: Workspace, config: Config, month: Month) -> float:
     started = time.process_time()
     run_month(space, config, month, request=REQUEST, clock=clock)
     return time.process_time() - started

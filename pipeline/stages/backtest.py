@@ -70,7 +70,9 @@ def backtest(
     for seed in seeds:
         seeded = config.model_copy(update={"seed": seed})
         shared = Workspace(folder / f"seed-{seed}" / "launch")
-        launched(shared, seeded, launch_month, LaunchInput(launch_data, None), request, clock, progress)
+        ensure_launched(
+            shared, seeded, launch_month, LaunchInput(launch_data, None), request, clock, progress
+        )
         checkpoint = shared.find(str(launch_month)).checkpoint
         for arm in arms:
             space = Workspace(folder / f"seed-{seed}" / arm)
@@ -80,7 +82,7 @@ def backtest(
                     of_arm, folder / f"seed-{seed}", launch_data, launch_month, months[0], checkpoint,
                     request=request, clock=clock, progress=progress,
                 )  # fmt: skip
-            launched(
+            ensure_launched(
                 space, of_arm, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress
             )
             for month in months:
@@ -148,7 +150,7 @@ def arm_config(config: Config, arm: str) -> Config:
     return config.model_copy(update={"arm": arm})
 
 
-def launched(
+def ensure_launched(
     space: Workspace,
     config: Config,
     month: Month,
@@ -157,7 +159,11 @@ def launched(
     clock: Clock,
     progress: Progress = silent,
 ) -> None:
-    """Make a workspace and launch it; one that was launched from the same checkpoint and has gone on stays as it is."""
+    """Make a workspace and launch it; one that was launched from the same checkpoint and has gone on stays as it is.
+
+    Raises:
+        UsageError: when it has gone on from another launch.
+    """
     make_workspace(space.root)
     champion = read_registry(space).champion
     if champion is not None and champion.month != str(month):
@@ -192,7 +198,9 @@ def _best_plain(
     for rate in PLAIN_LEARNING_RATES:
         space = Workspace(folder / f"plain-{rate:g}")
         tried = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": rate})})
-        launched(space, tried, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress)
+        ensure_launched(
+            space, tried, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress
+        )
         wish = replace(request, until="finetune")
         run_month(space, tried, month, request=wish, clock=clock, progress=progress)
         attempt = space.latest_attempt(month)
