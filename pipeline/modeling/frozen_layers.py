@@ -4,7 +4,7 @@ Dropout is off in what is looked up, as frozen layers have nothing to regularise
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -18,6 +18,10 @@ from pipeline.modeling.head import layer_stack, trained_parameters
 
 MOST_BYTES = 2 * 1024**3
 """Above it nothing is kept, and the frozen layers run in every pass."""
+
+
+class _Reached(Exception):
+    """Ends a forward pass after the last frozen layer."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,23 @@ def remember_frozen_layers(
         return None
     caught: list[Any] = []
     outputs: dict[tuple[int, ...], Tensor] = {}
-    handle = frozen[-1].register_forward_hook(lambda _module, _args, output: caught.append(output))
+
+    def catch(_module: nn.Module, _args: Any, output: Any) -> None:
+        caught.append(output)
+        if outputs:  # the first batch goes all the way, which shows that the layer runs once a pass
+            raise _Reached
+
+    handle = frozen[-1].register_forward_hook(catch)
     was_training = model.training
     model.eval()
     encoded = list(unique.values())
     try:
         for positions, batch in padded_batches(classifier.tokenizer, encoded):
             caught.clear()
-            with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
+            with (
+                suppress(_Reached),
+                torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None),
+            ):
                 model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
             if len(caught) != 1 or not isinstance(caught[0], Tensor) or caught[0].dim() != 3:
                 return None

@@ -95,6 +95,14 @@ def head_features(classifier: Classifier, encoded: Sequence[Encoded]) -> Tensor:
     return torch.stack([row for row in features if row is not None])
 
 
+@torch.no_grad()
+def logits_of(model: Any, features: Tensor) -> Tensor:
+    """What the head's linear layer makes of `head_features`: logits [N, C], fp32 on the CPU."""
+    _, linear = head_linear(model)
+    logits: Tensor = linear(features.to(linear.weight))
+    return logits.float().cpu()
+
+
 def _last_token_rows(model: Any, features: Tensor, batch: dict[str, Tensor]) -> Tensor:
     if features.dim() == 2:
         return features

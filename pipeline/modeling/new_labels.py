@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import Examples
 from pipeline.modeling.checkpoint import Classifier
-from pipeline.modeling.head import grow_head, head_features, head_linear
+from pipeline.modeling.head import grow_head, head_linear
 
 PROBE_DECAY = 1e-3
 """Weight of the squared distance from the imprinted rows in the probe's loss."""
@@ -21,6 +21,7 @@ def with_new_labels(
     labels: LabelSet,
     new: Examples,
     replayed: Examples,
+    features: Tensor,
     *,
     probe: bool,
     log_prior: Tensor | None,
@@ -31,8 +32,10 @@ def with_new_labels(
     Args:
         classifier: the champion, on any device.
         labels: its labels with new ones appended.
-        new: the month's rows, which hold the new labels.
-        replayed: rows of earlier months; may be empty.
+        new: the month's N rows, which hold the new labels.
+        replayed: M >= 0 rows of earlier months.
+        features: inputs of the champion's last linear layer for the new and then the replayed rows,
+            [N + M, H] fp32 on the CPU.
         probe: fit the new rows; else they stay as imprinted.
         log_prior: log pi [C] of the balanced softmax, or None.
         new_share: weight of the month's rows in the probe's loss, the rest is the replayed rows'.
@@ -40,17 +43,16 @@ def with_new_labels(
     count = len(classifier.labels)
     if len(labels) == count:
         return classifier
-    features = head_features(classifier, new.encoded)
+    seen, seen_before = features[: len(new)], features[len(new) :]
     targets = torch.tensor(new.label_ids)
     imprints = {}
     for label in labels.names[count:]:
         mine = targets == labels.ids[label]
-        imprints[label] = features[mine].mean(dim=0) if bool(mine.any()) else features.mean(dim=0)
-    old_features = head_features(classifier, replayed.encoded) if probe and len(replayed) else None
+        imprints[label] = seen[mine].mean(dim=0) if bool(mine.any()) else seen.mean(dim=0)
     grown = grow_head(classifier, labels, imprints)
     if probe:
         _fit_new_rows(
-            grown, count, features, new.label_ids, old_features, replayed.label_ids, log_prior, new_share
+            grown, count, seen, new.label_ids, seen_before, replayed.label_ids, log_prior, new_share
         )
     return grown
 
@@ -60,7 +62,7 @@ def _fit_new_rows(
     old_count: int,
     features: Tensor,
     label_ids: Sequence[int],
-    old_features: Tensor | None,
+    old_features: Tensor,
     old_label_ids: Sequence[int],
     log_prior: Tensor | None,
     new_share: float,
@@ -69,7 +71,7 @@ def _fit_new_rows(
     _, linear = head_linear(classifier.model)
     inputs, targets = features, torch.tensor(list(label_ids))
     weights = torch.full((len(features),), new_share / len(features))
-    if old_features is not None and len(old_features):
+    if len(old_features):
         inputs = torch.cat([features, old_features])
         targets = torch.cat([targets, torch.tensor(list(old_label_ids))])
         weights = torch.cat([weights, torch.full((len(old_features),), (1 - new_share) / len(old_features))])

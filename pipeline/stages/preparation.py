@@ -140,6 +140,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     from pipeline.modeling.checkpoint import base_location, load_classifier, new_classifier
     from pipeline.modeling.device import autocast_dtype, choose_device
     from pipeline.modeling.frozen_layers import remember_frozen_layers
+    from pipeline.modeling.head import head_features, logits_of
 
     config, recipe = context.config, context.recipe
     labels = labels_of(context.attempt)
@@ -171,10 +172,15 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     champion = {name: tuple(p.shape) for name, p in classifier.model.named_parameters()}
     log_prior, taught = None, None
     if context.base is not None and not recipe.from_scratch:
-        with frozen.looked_up(classifier.model) if frozen is not None else nullcontext():
-            taught = _distillation(context, classifier, train, memory) if recipe.distills else None
-            log_prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
-            classifier = _with_new_labels(context, classifier, labels, train, memory, log_prior)
+        log_prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
+        grows = len(labels) > len(classifier.labels)
+        if recipe.distills or grows:
+            with frozen.looked_up(classifier.model) if frozen is not None else nullcontext():
+                features = head_features(classifier, train.encoded + memory.encoded)
+            if recipe.distills:
+                answers = logits_of(classifier.model, features)
+                taught = _distillation(context, answers, train, memory)
+            classifier = _with_new_labels(context, classifier, labels, train, memory, features, log_prior)
     anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
     fisher, center = None, None
     if fisher_file is not None and config.ewc.months == "separate":
@@ -222,18 +228,17 @@ def _memory(context: RunContext) -> list[Row]:
 
 
 def _distillation(
-    context: RunContext, champion: "Classifier", train: "Examples", memory: "Examples"
+    context: RunContext, answers: "Tensor", train: "Examples", memory: "Examples"
 ) -> "Distillation":
-    """The champion's answers, before its head grows, for the month's rows and then the replayed ones."""
+    """The champion's answers, [N, C] before its head grew, for the month's rows and then the replayed ones."""
     import torch
 
-    from pipeline.modeling.prediction import logits
     from pipeline.modeling.task_loss import Distillation
 
-    distill, known = context.config.distill, len(champion.labels)
+    distill, known = context.config.distill, answers.shape[1]
     new = [distill.new_weight if label_id < known else 0.0 for label_id in train.label_ids]
     weights = torch.tensor(new + [distill.replay_weight] * len(memory))
-    return Distillation(logits(champion, train.encoded + memory.encoded), weights, distill.temperature)
+    return Distillation(answers, weights, distill.temperature)
 
 
 def _log_prior(context: RunContext, train: "Examples", memory: "Examples", classes: int) -> "Tensor":
@@ -254,6 +259,7 @@ def _with_new_labels(
     labels: LabelSet,
     train: "Examples",
     memory: "Examples",
+    features: "Tensor",
     prior: "Tensor | None",
 ) -> "Classifier":
     from pipeline.modeling.new_labels import with_new_labels
@@ -265,6 +271,7 @@ def _with_new_labels(
         labels,
         train,
         memory,
+        features,
         probe=context.recipe.probes,
         log_prior=prior,
         new_share=new_per_step / (new_per_step + replayed),

@@ -5,10 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from transformers import AlbertConfig, AlbertForSequenceClassification
 
 from pipeline.modeling import frozen_layers
+from pipeline.modeling.batches import padded_batches
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.frozen_layers import FrozenLayers, remember_frozen_layers
+from pipeline.modeling.head import layer_stack
 from pipeline.modeling.prediction import logits
 from tests import toy
 from tests.modeling.conftest import tokenised
@@ -112,3 +115,33 @@ def test_nothing_is_kept_where_it_would_take_too_much_memory(
     assert remember_frozen_layers(classifier, encoded, "top:1") is not None
     monkeypatch.setattr(frozen_layers, "MOST_BYTES", needed - 1)
     assert remember_frozen_layers(classifier, encoded, "top:1") is None
+
+
+def test_only_the_first_batch_goes_through_the_trained_layers(make: Make) -> None:
+    classifier = make()
+    rows = [[first, second] for first in range(20) for second in range(10)]
+    batches = sum(1 for _ in padded_batches(classifier.tokenizer, rows))
+    _, stack = layer_stack(classifier.model)
+    frozen_runs, trained_runs = runs_of(stack[0]), runs_of(stack[1])
+    frozen = remember_frozen_layers(classifier, rows, "top:1")
+    assert batches > 1
+    assert (len(frozen_runs), len(trained_runs)) == (batches, 1)
+    assert frozen is not None
+    assert len(frozen.outputs) == len(rows)
+
+
+def test_nothing_is_kept_of_a_layer_that_runs_more_than_once_a_pass(make: Make) -> None:
+    bert = make()
+    config = AlbertConfig(
+        vocab_size=len(bert.tokenizer),
+        hidden_size=16,
+        embedding_size=16,
+        intermediate_size=32,
+        num_attention_heads=2,
+        num_hidden_layers=2,
+        inner_group_num=2,
+        num_labels=len(bert.labels),
+    )
+    classifier = Classifier(AlbertForSequenceClassification(config), bert.tokenizer, bert.labels)
+    assert len(layer_stack(classifier.model)[1]) == 2
+    assert remember_frozen_layers(classifier, tokenised(classifier, ROWS).encoded, "top:1") is None

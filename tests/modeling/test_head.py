@@ -8,7 +8,14 @@ import torch
 
 from pipeline.errors import BadConfig
 from pipeline.modeling.checkpoint import Classifier, load_classifier, save_classifier
-from pipeline.modeling.head import grow_head, head_features, head_linear, head_parameters, trained_parameters
+from pipeline.modeling.head import (
+    grow_head,
+    head_features,
+    head_linear,
+    head_parameters,
+    logits_of,
+    trained_parameters,
+)
 from pipeline.modeling.prediction import logits
 from tests import toy
 from tests.modeling.conftest import LABELS, small_model, tokenised
@@ -75,9 +82,7 @@ def test_a_grown_head_knows_its_labels_and_survives_saving(make: Make, tmp_path:
 def test_features_are_what_the_linear_layer_turns_into_logits(make: Make, architecture: str) -> None:
     classifier = make(architecture)
     encoded = tokenised(classifier, ROWS).encoded
-    _, linear = head_linear(classifier.model)
-    with torch.no_grad():
-        from_features = linear(head_features(classifier, encoded))
+    from_features = logits_of(classifier.model, head_features(classifier, encoded))
     torch.testing.assert_close(from_features, logits(classifier, encoded), rtol=1e-5, atol=1e-5)
 
 

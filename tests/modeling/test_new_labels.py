@@ -7,7 +7,7 @@ import torch
 
 from pipeline.modeling.batches import Examples
 from pipeline.modeling.checkpoint import Classifier
-from pipeline.modeling.head import head_linear
+from pipeline.modeling.head import head_features, head_linear
 from pipeline.modeling.new_labels import with_new_labels
 from pipeline.modeling.prediction import logits
 from tests import toy
@@ -29,12 +29,20 @@ def examples(classifier: Classifier, rows: list[toy.Row]) -> Examples:
     )
 
 
+def grown_by(classifier: Classifier, new: Examples, old: Examples, *, probe: bool) -> Classifier:
+    features = head_features(classifier, new.encoded + old.encoded)
+    share = 0.5 if len(old) else 1.0
+    return with_new_labels(
+        classifier, GROWN, new, old, features, probe=probe, log_prior=None, new_share=share
+    )
+
+
 @pytest.mark.parametrize("probe", [False, True])
 def test_old_rows_and_the_encoder_stay_bit_for_bit(make: Make, probe: bool) -> None:
     classifier = make()
     before = {name: tensor.clone() for name, tensor in classifier.model.state_dict().items()}
     new, old = examples(classifier, STREAM.feedback["2026-02"]), examples(classifier, STREAM.launch)
-    grown = with_new_labels(classifier, GROWN, new, old, probe=probe, log_prior=None, new_share=0.5)
+    grown = grown_by(classifier, new, old, probe=probe)
     head, _ = head_linear(grown.model)
     for name, tensor in grown.model.state_dict().items():
         assert torch.equal(tensor[:6] if name.startswith(f"{head}.") else tensor, before[name]), name
@@ -43,7 +51,9 @@ def test_old_rows_and_the_encoder_stay_bit_for_bit(make: Make, probe: bool) -> N
 def test_without_new_labels_nothing_happens(make: Make) -> None:
     classifier = make()
     new = examples(classifier, STREAM.launch)
-    assert with_new_labels(classifier, LABELS, new, NONE, probe=True, log_prior=None) is classifier
+    features = head_features(classifier, new.encoded)
+    same = with_new_labels(classifier, LABELS, new, NONE, features, probe=True, log_prior=None)
+    assert same is classifier
 
 
 @pytest.mark.parametrize("replayed", [False, True])
@@ -53,7 +63,7 @@ def test_the_probe_finds_the_new_label_better_than_the_imprint_alone(make: Make,
         classifier = make()
         new = examples(classifier, STREAM.feedback["2026-02"])
         old = examples(classifier, STREAM.launch) if replayed else NONE
-        grown = with_new_labels(classifier, GROWN, new, old, probe=probe, log_prior=None, new_share=0.5)
+        grown = grown_by(classifier, new, old, probe=probe)
         said = logits(grown, new.encoded)
         losses.append(torch.nn.functional.cross_entropy(said, torch.tensor(new.label_ids)).item())
     assert losses[1] < losses[0]
@@ -64,7 +74,7 @@ def test_the_probe_is_the_same_every_time(make: Make) -> None:
     for _ in range(2):
         classifier = make()
         new = examples(classifier, STREAM.feedback["2026-02"])
-        grown = with_new_labels(classifier, GROWN, new, NONE, probe=True, log_prior=None)
+        grown = grown_by(classifier, new, NONE, probe=True)
         rows.append(head_linear(grown.model)[1].weight.detach().clone())
     assert torch.equal(*rows)
 
@@ -72,7 +82,7 @@ def test_the_probe_is_the_same_every_time(make: Make) -> None:
 def test_a_new_label_whose_rows_were_all_held_out_still_gets_a_row(make: Make) -> None:
     classifier = make()
     new = examples(classifier, [row for row in STREAM.feedback["2026-02"] if row["label"] != "roaming"])
-    grown = with_new_labels(classifier, GROWN, new, NONE, probe=False, log_prior=None)
+    grown = grown_by(classifier, new, NONE, probe=False)
     weight = head_linear(grown.model)[1].weight
     assert weight.shape[0] == 7
     assert bool(weight[6].isfinite().all())
