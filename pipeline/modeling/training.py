@@ -245,14 +245,15 @@ def finetune(
 
     signals = DeferredSignals()
     with (
-        tempfile.TemporaryDirectory(prefix="retrain-trainer-") as scratch,
+        nullcontext(resumption.folder)
+        if resumption is not None
+        else tempfile.TemporaryDirectory(prefix="retrain-trainer-") as folder,
         signals if resumption is not None else nullcontext(),
     ):
-        folder = resumption.folder if resumption is not None else Path(scratch)
         done: tuple[Any, Any] | None = None
         while done is None:
             try:
-                done = train_with(accumulation, folder, taken)
+                done = train_with(accumulation, Path(folder), taken)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
