@@ -67,7 +67,10 @@ def _fit_new_rows(
     log_prior: Tensor | None,
     new_share: float,
 ) -> None:
-    """Minimise the weighted cross-entropy over the new rows alone: convex, by LBFGS, on the CPU."""
+    """Minimise the weighted cross-entropy over the new rows alone, and their biases where the head has some.
+
+    Convex, by LBFGS, on the CPU.
+    """
     _, linear = head_linear(classifier.model)
     inputs, targets = features, torch.tensor(list(label_ids))
     weights = torch.full((len(features),), new_share / len(features))
@@ -77,15 +80,17 @@ def _fit_new_rows(
         weights = torch.cat([weights, torch.full((len(old_features),), (1 - new_share) / len(old_features))])
     weights = weights / weights.sum()
     weight, bias = linear.weight.detach().float().cpu(), linear.bias
-    offset = bias.detach().float().cpu() if bias is not None else torch.zeros(len(weight))
-    fixed = inputs @ weight[:old_count].T + offset[:old_count]
-    start = torch.cat([weight[old_count:], offset[old_count:, None]], dim=1)
+    if bias is not None:
+        weight = torch.cat([weight, bias.detach().float().cpu()[:, None]], dim=1)
+        inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
+    fixed = inputs @ weight[:old_count].T
+    start = weight[old_count:]
     free = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS([free], max_iter=PROBE_ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        logits = torch.cat([fixed, inputs @ free[:, :-1].T + free[:, -1]], dim=1)
+        logits = torch.cat([fixed, inputs @ free.T], dim=1)
         adjusted = logits if log_prior is None else logits + log_prior
         fit = (weights * F.cross_entropy(adjusted, targets, reduction="none")).sum()
         value = fit + PROBE_DECAY * (free - start).square().sum()
@@ -94,6 +99,6 @@ def _fit_new_rows(
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        linear.weight[old_count:] = free[:, :-1].to(linear.weight)
+        linear.weight[old_count:] = free[:, : linear.in_features].to(linear.weight)
         if bias is not None:
             bias[old_count:] = free[:, -1].to(bias)

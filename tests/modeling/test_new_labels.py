@@ -8,7 +8,7 @@ import torch
 from pipeline.modeling.batches import Examples
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import head_features, head_linear
-from pipeline.modeling.new_labels import with_new_labels
+from pipeline.modeling.new_labels import PROBE_DECAY, with_new_labels
 from pipeline.modeling.prediction import logits
 from tests import toy
 from tests.modeling.conftest import LABELS
@@ -67,6 +67,34 @@ def test_the_probe_finds_the_new_label_better_than_the_imprint_alone(make: Make,
         said = logits(grown, new.encoded)
         losses.append(torch.nn.functional.cross_entropy(said, torch.tensor(new.label_ids)).item())
     assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_probe_ends_where_the_loss_of_the_new_rows_is_flat(make: Make, bias: bool) -> None:
+    slopes, start = [], None
+    for probe in (False, True):
+        classifier = make()
+        name, linear = head_linear(classifier.model)
+        if not bias:
+            without = torch.nn.Linear(linear.in_features, linear.out_features, bias=False)
+            without.weight = linear.weight
+            classifier.model.set_submodule(name, without)
+        new, old = examples(classifier, STREAM.feedback["2026-02"]), examples(classifier, STREAM.launch)
+        features = head_features(classifier, new.encoded + old.encoded)
+        grown = grown_by(classifier, new, old, probe=probe)
+        weight = head_linear(grown.model)[1].weight.detach().clone().requires_grad_(True)
+        offset = head_linear(grown.model)[1].bias if bias else None
+        start = weight.detach()[6:] if start is None else start
+        each = torch.nn.functional.cross_entropy(
+            torch.nn.functional.linear(features, weight, offset),
+            torch.tensor(new.label_ids + old.label_ids),
+            reduction="none",
+        )
+        loss = (each[: len(new)].mean() + each[len(new) :].mean()) / 2
+        (loss + PROBE_DECAY * (weight[6:] - start).square().sum()).backward()
+        assert weight.grad is not None
+        slopes.append(weight.grad[6:].norm().item())
+    assert slopes[1] < 0.02 * slopes[0]
 
 
 def test_the_probe_is_the_same_every_time(make: Make) -> None:
