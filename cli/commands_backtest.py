@@ -66,7 +66,6 @@ def backtest(
     config = config_of(root, config_file, override)
     first, last = _range(months)
     used = prepare_torch(threads)
-    from cli.commands_month import talk
     from cli.progress_bars import progress_on_stderr
     from pipeline.stages.backtest import backtest as run_backtest
     from pipeline.stages.backtest import known_launch_data
@@ -75,7 +74,7 @@ def backtest(
     from pipeline.store.lock import workspace_lock
     from pipeline.store.run_directory import Workspace
 
-    talk()
+    render.show_log()
     space = Workspace(root)
     folder = output if output is not None else root / "backtest"
     atomic.make_folder(folder)

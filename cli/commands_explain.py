@@ -153,12 +153,11 @@ def tune(
     config = config_of(root, config_file, override, seed)
     with locked(root, wait):
         used = prepare_torch(threads)
-        from cli.commands_month import talk
         from cli.progress_bars import progress_on_stderr
         from pipeline.stages.tune import TuneSettings, tune_month, write_choice
         from pipeline.store.run_directory import Workspace
 
-        talk()
+        render.show_log()
         space = Workspace(root)
         result = tune_month(
             space,

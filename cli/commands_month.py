@@ -1,7 +1,5 @@
 """`retrain init`, `launch`, `run` and `ingest`: the commands that do the month's work."""
 
-import logging
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,7 +96,7 @@ def launch(
         from pipeline.stages.stage import LaunchInput
         from pipeline.store.run_directory import Workspace
 
-        talk()
+        render.show_log()
         outcome = launch_month(
             Workspace(root),
             config,
@@ -137,7 +135,9 @@ def run(
     if dry_run:
         from pipeline.stages.month import Request
 
-        wish = Request(again_from=again_from, until=until, force=force, allow_gap=allow_gap)
+        wish = Request(
+            again_from=again_from, until=until, force=force, allow_empty=allow_empty, allow_gap=allow_gap
+        )
         _dry_run(root, which, config, wish, as_json=as_json)
         return
     with telling(config, str(which)) as tell, locked(root, wait):
@@ -146,7 +146,7 @@ def run(
         from pipeline.stages.month import run_month
         from pipeline.store.run_directory import Workspace
 
-        talk()
+        render.show_log()
         outcome = run_month(
             Workspace(root),
             config,
@@ -203,7 +203,7 @@ def demo(
     from cli.views import matrix_text
     from pipeline.stages.demo import run_demo
 
-    talk()
+    render.show_log()
     result = run_demo(
         folder,
         seed=seed or 0,
@@ -222,21 +222,6 @@ def demo(
     render.data(f"\nrun directory: {result.run_directory}")
 
 
-def talk() -> None:
-    """Let the pipeline's log lines reach stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Printable("%(message)s"))
-    logger = logging.getLogger("retrain")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
-class _Printable(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return render.printable(super().format(record))
-
-
 def _dry_run(root: Path, month: object, config: object, wish: "Request", *, as_json: bool) -> None:
     from typing import Any, cast
 
@@ -246,6 +231,9 @@ def _dry_run(root: Path, month: object, config: object, wish: "Request", *, as_j
     steps = dry_run(month_context(Workspace(root), cast(Any, config), cast(Any, month)), wish)
     if as_json:
         render.document([{"stage": s.stage.name, "runs": s.runs, "reason": s.reason} for s in steps])
+        return
+    if not steps:
+        render.data(f"{month}: no feedback; it would be recorded as empty")
         return
     rows = [[s.stage.name, "runs" if s.runs else "fresh", s.reason if s.runs else ""] for s in steps]
     render.data(render.table(["stage", "", "reason"], rows, left=3))

@@ -67,6 +67,7 @@ def evaluate(
     from pipeline.stages.comparison import compare_checkpoints
     from pipeline.store.run_directory import Workspace
 
+    render.show_log()
     result = compare_checkpoints(
         Workspace(root),
         config,

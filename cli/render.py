@@ -1,6 +1,7 @@
 """All printing: data to stdout, talk to stderr. Text from data is shown with control characters escaped."""
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -33,6 +34,21 @@ def note(text: str) -> None:
 def failure(program: str, text: str) -> None:
     """Say on stderr why the command stops."""
     _write(f"{program}: {printable(text)}", sys.stderr)
+
+
+def show_log() -> None:
+    """Let the pipeline's log lines reach stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(message)s"))
+    logger = logging.getLogger("retrain")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _write(text: str, stream: TextIO) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,15 +31,28 @@ class Row:
     text: str
     label: str
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it the same row in another month: id and text; exports may number each month from 1."""
+        return self.id, self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One raw row as it was read: its fields, or in `problem` why it could not be read."""
+    """One raw row as it was read.
+
+    Attributes:
+        file: as messages name it.
+        fields: None where it could not be read; `problem` says why.
+        of_one_month: whether its file is one month's alone. Where it is not, rows of other months are passed
+            over instead of refused, and a row without a time is refused.
+    """
 
     file: str
     line: int
     fields: Mapping[str, object] | None
     problem: str = ""
+    of_one_month: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +89,7 @@ def check_feedback(
     month: Month,
     labels: LabelSet,
     golden_texts: Collection[str],
-    only_this_month: bool,
+    set_aside: Collection[str] = (),
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -87,16 +101,15 @@ def check_feedback(
         month: the month that the rows must lie in.
         labels: the label set of the base checkpoint.
         golden_texts: normalised golden texts; a row that matches one is refused.
-        only_this_month: False when the records come from a path without `{month}`: rows of other
-            months are then passed over instead of refused, and a row without a time is refused.
+        set_aside: normalised texts of rows that the month itself made golden; they are passed over.
     """
     rows: list[tuple[Record, Row]] = []
     rejected: list[Rejection] = []
     seen_ids: dict[str, Record] = {}
     for record in records:
         try:
-            row = _feedback_row(record, month=month, only_this_month=only_this_month)
-            if row is None:
+            row = _feedback_row(record, month=month)
+            if row is None or (set_aside and normalise(row.text) in set_aside):
                 continue
             _refuse_golden(row, golden_texts)
             _refuse_repeated(row, record, seen_ids)
@@ -166,15 +179,52 @@ def check_sequences(records: Iterable[Record]) -> CheckedRows:
     return CheckedRows(tuple(rows), LabelSet(()), tuple(rejected))
 
 
-def hold_out(rows: Sequence[Row], fraction: float, *, seed: int, purpose: str) -> tuple[list[Row], list[Row]]:
+def hold_out(
+    rows: Sequence[Row], fraction: float, *, seed: int, purpose: str, learned: Collection[str] = ()
+) -> tuple[list[Row], list[Row]]:
     """Split rows into (kept, held out): `round(n * fraction)` rows, chosen by a hash of seed, purpose and id.
 
-    The choice of a row does not depend on the order of the rows. At least one row is always kept.
+    The choice of a row does not depend on the order of the rows. At least one row is always kept, and one of
+    every label of `learned`.
     """
     count = min(round(len(rows) * fraction), max(len(rows) - 1, 0))
     ranked = sorted(rows, key=lambda row: _rank(row.id, seed=seed, purpose=purpose))
-    held = {row.id for row in ranked[:count]}
-    return [row for row in rows if row.id not in held], [row for row in rows if row.id in held]
+    return _split(rows, [[row] for row in ranked[:count]], learned)
+
+
+def set_aside(
+    rows: Sequence[Row], fraction: float, *, seed: int, learned: Collection[str] = ()
+) -> tuple[list[Row], list[Row]]:
+    """Split rows into (kept, golden), at most `round(n * fraction)`, so that no text is on both sides.
+
+    Texts are compared as golden texts are, and chosen by a hash of the seed and the text. At least one row is
+    always kept, and one of every label of `learned`.
+    """
+    left = min(round(len(rows) * fraction), max(len(rows) - 1, 0))
+    same_text: dict[str, list[Row]] = {}
+    for row in rows:
+        same_text.setdefault(normalise(row.text), []).append(row)
+    chosen: list[list[Row]] = []
+    for text in sorted(same_text, key=lambda text: _rank(text, seed=seed, purpose="golden")):
+        if len(same_text[text]) <= left:
+            chosen.append(same_text[text])
+            left -= len(same_text[text])
+    return _split(rows, chosen, learned)
+
+
+def _split(
+    rows: Sequence[Row], chosen: Iterable[Sequence[Row]], learned: Collection[str]
+) -> tuple[list[Row], list[Row]]:
+    """Take the chosen groups out, but for one that would leave a label of `learned` without a row."""
+    remaining = Counter(row.label for row in rows)
+    taken: set[str] = set()
+    for group in chosen:
+        labels = Counter(row.label for row in group)
+        if any(label in learned and remaining[label] <= count for label, count in labels.items()):
+            continue
+        remaining -= labels
+        taken |= {row.id for row in group}
+    return [row for row in rows if row.id not in taken], [row for row in rows if row.id in taken]
 
 
 def seeded_sample(rows: Sequence[Row], limit: int, *, seed: int, purpose: str) -> list[Row]:
@@ -190,14 +240,14 @@ def _rank(row_id: str, *, seed: int, purpose: str) -> bytes:
     return hashlib.sha256(f"{seed}\0{purpose}\0{row_id}".encode()).digest()
 
 
-def _feedback_row(record: Record, *, month: Month, only_this_month: bool) -> Row | None:
+def _feedback_row(record: Record, *, month: Month) -> Row | None:
     fields = _fields(record)
     moment = _created_at(fields)
     if moment is not None and moment not in month:
-        if not only_this_month:
+        if not record.of_one_month:
             return None
         raise _RowProblem(f"created_at {_written(moment)} is outside {month} (UTC)")
-    if moment is None and not only_this_month:
+    if moment is None and not record.of_one_month:
         raise _RowProblem("created_at is absent, and the source's path does not name the month")
     kind = fields.get("kind")
     if kind not in FEEDBACK_KINDS:
@@ -269,7 +319,9 @@ def _refuse_golden(row: Row, golden_texts: Collection[str]) -> None:
 def _refuse_repeated(row: Row, record: Record, seen: dict[str, Record]) -> None:
     first = seen.setdefault(row.id, record)
     if first is not record:
-        raise _RowProblem(f"id {row.id!r} repeats {first.file} line {first.line}")
+        assert record.fields is not None
+        what = f"id {row.id!r}" if record.fields.get("id") not in (None, "") else "the same row without an id"
+        raise _RowProblem(f"{what} repeats {first.file} line {first.line}")
 
 
 def _shown(value: object) -> str:

@@ -23,15 +23,15 @@ def replay_memory(
         seed: of the choice.
 
     Returns:
-        The rows, table by table; one of an id that occurs again is chosen once.
+        The rows, table by table; a row that occurs again, of the same id and text, is chosen once.
     """
     memory: list[Row] = []
     counts: Counter[str] = Counter()
-    taken: set[str] = set()
+    taken: set[tuple[str, str]] = set()
     for index, rows in enumerate(tables):
         waiting: dict[str, list[Row]] = {}
         for row in sorted(rows, key=lambda row: _rank(seed, row.id), reverse=True):
-            if row.id not in taken:
+            if row.key not in taken:
                 waiting.setdefault(row.label, []).append(row)
         for _ in range(launch_rows if index == 0 else month_rows):
             if not waiting:
@@ -41,7 +41,7 @@ def replay_memory(
             if not waiting[label]:
                 del waiting[label]
             memory.append(row)
-            taken.add(row.id)
+            taken.add(row.key)
             counts[label] += 1
     return memory
 

@@ -18,6 +18,7 @@ from pipeline.feedback import (
     hold_out,
     normalise,
     seeded_sample,
+    set_aside,
 )
 from pipeline.labels import LabelSet
 from pipeline.months import Month
@@ -37,18 +38,14 @@ def fields(**given: object) -> dict[str, object]:
 
 
 def check(
-    *rows: dict[str, object] | None, golden: Sequence[str] = (), only_this_month: bool = True
+    *rows: dict[str, object] | None, golden: Sequence[str] = (), of_one_month: bool = True
 ) -> CheckedRows:
     records = [
-        Record("feedback.jsonl", line, row, "" if row is not None else "not JSON")
+        Record("feedback.jsonl", line, row, "" if row is not None else "not JSON", of_one_month)
         for line, row in enumerate(rows, start=1)
     ]
     return check_feedback(
-        records,
-        month=MONTH,
-        labels=LABELS,
-        golden_texts={normalise(text) for text in golden},
-        only_this_month=only_this_month,
+        records, month=MONTH, labels=LABELS, golden_texts={normalise(text) for text in golden}
     )
 
 
@@ -146,13 +143,13 @@ def test_a_row_of_another_month_is_refused_where_the_source_names_the_month() ->
 
 
 def test_a_row_of_another_month_is_passed_over_where_the_source_holds_many_months() -> None:
-    checked = check(fields(created_at="2026-03-01T00:00:00Z"), fields(), only_this_month=False)
+    checked = check(fields(created_at="2026-03-01T00:00:00Z"), fields(), of_one_month=False)
     assert len(checked.rows) == 1
     assert checked.rejected == ()
 
 
 def test_without_a_time_a_row_is_refused_where_the_source_holds_many_months() -> None:
-    assert reason(fields(created_at=None), only_this_month=False) == (
+    assert reason(fields(created_at=None), of_one_month=False) == (
         "created_at is absent, and the source's path does not name the month"
     )
 
@@ -253,6 +250,36 @@ def test_seed_and_purpose_decide_what_is_held_out() -> None:
         for purpose in ("golden", "validation")
     }
     assert len(choices) == 4
+
+
+def test_the_last_row_of_a_label_that_is_learned_is_never_held_out() -> None:
+    few = [*rows(20), Row("only", "2026-02-01T00:00:00Z", "catalog", "abroad", "roaming")]
+    for seed in range(30):
+        kept, _ = hold_out(few, 0.5, seed=seed, purpose="validation", learned=("roaming",))
+        assert "only" in {row.id for row in kept}
+        kept, _ = set_aside(few, 0.5, seed=seed, learned=("roaming",))
+        assert "only" in {row.id for row in kept}
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.floats(0, 0.99))
+def test_no_text_is_both_golden_and_learned(count: int, texts: int, fraction: float) -> None:
+    repeated = [
+        Row(f"id-{i}", "", "launch", f"{'Text' if i % 2 else 'text'} {i % texts}!", "billing")
+        for i in range(count)
+    ]
+    kept, golden = set_aside(repeated, fraction, seed=1)
+    assert {normalise(row.text) for row in kept}.isdisjoint(normalise(row.text) for row in golden)
+    assert sorted(row.id for row in kept + golden) == sorted(row.id for row in repeated)
+    assert kept
+    assert len(golden) <= round(count * fraction)
+    if count <= texts:
+        assert len(golden) == min(round(count * fraction), count - 1)
+
+
+def test_a_row_without_an_id_that_repeats_is_told_as_such() -> None:
+    assert check(fields(), fields()).rejected[0].reason == (
+        "the same row without an id repeats feedback.jsonl line 1"
+    )
 
 
 def test_a_sample_keeps_the_order_and_the_limit() -> None:

@@ -92,3 +92,15 @@ def test_epochs_differ_in_order() -> None:
         epoch_order(new, [], new_per_step=4, replayed_per_step=0, seed=0, epoch=epoch) for epoch in (0, 1)
     )
     assert first != second
+
+
+def test_a_later_row_of_the_same_id_is_another_row_unless_its_text_is_the_same() -> None:
+    def numbered(text: str) -> list[Row]:
+        return [
+            Row(str(i), "2026-01-01T00:00:00Z", "correction", f"{text} {i}", "a" if i % 2 else "b")
+            for i in range(6)
+        ]
+
+    places = {"launch_rows": 6, "month_rows": 6}
+    assert len(replay_memory([numbered("x"), numbered("y")], **places, seed=0)) == 12
+    assert len(replay_memory([numbered("x"), numbered("x")], **places, seed=0)) == 6

@@ -3,7 +3,8 @@
 Every check is made and told with its figures, whether it held or not; one that did not hold refuses.
 
 - `present`: no golden set that was asked for is missing, and there is at least one prior set.
-- `rows`: each golden set has at least `min_rows` rows, and a model before to compare with.
+- `rows`: each golden set has at least `min_rows` rows with a label that the candidate knows, and a model
+  before to compare with.
 - `pooled`: over all prior golden rows together, accuracy drops by no more than `max_drop`. The rows are
   many, so the point estimate decides.
 - `prior`: on each prior golden set, the drop is not surely more than `max_drop`: the smallest drop that
@@ -12,7 +13,7 @@ Every check is made and told with its figures, whether it held or not; one that 
 - `gain`: on the month's own golden set accuracy rises by at least `min_gain`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.evaluation.scorecard import Comparison, GoldenScore, Scorecard
@@ -58,7 +59,12 @@ class Verdict:
 
 
 def judge(
-    card: Scorecard, limits: GateLimits, *, missing: Sequence[str] = (), own_required: bool = True
+    card: Scorecard,
+    limits: GateLimits,
+    *,
+    missing: Sequence[str] = (),
+    unknown: Mapping[str, Sequence[str]] | None = None,
+    own_required: bool = True,
 ) -> Verdict:
     """Hold a scorecard against the limits.
 
@@ -66,6 +72,7 @@ def judge(
         card: the candidate's scores beside the champion's.
         limits: in points of accuracy.
         missing: names of golden sets that should have been scored and do not exist.
+        unknown: golden set to the labels of those of its rows that no answer of the candidate can match.
         own_required: whether a scorecard without the month's own golden set refuses; False where only
             the prior months were asked about.
 
@@ -78,7 +85,7 @@ def judge(
         )
     checks = [*_presence(card, missing, own_required)]
     for golden in card.scores:
-        checks.append(_rows(golden, limits))
+        checks.append(_rows(golden, limits, (unknown or {}).get(golden.name, ())))
     if card.pooled is not None and card.pooled.difference is not None:
         checks.append(_pooled(card.pooled, card.pooled.difference, limits))
     for golden in card.prior:
@@ -101,13 +108,23 @@ def _presence(card: Scorecard, missing: Sequence[str], own_required: bool) -> li
     return checks
 
 
-def _rows(golden: GoldenScore, limits: GateLimits) -> Check:
+def _rows(golden: GoldenScore, limits: GateLimits, unknown: Sequence[str]) -> Check:
     n = golden.overall.n
-    text = f"golden set {golden.name}: {n} rows, at least {limits.min_rows} needed"
+    text = f"golden set {golden.name}: {n} rows"
+    if unknown:
+        n -= len(unknown)
+        text += f", {n} of them with a label that the candidate knows (it lacks {named(unknown)})"
+    text += f", at least {limits.min_rows} needed"
     if n > 0 and golden.overall.accuracy_before is None:
         return Check("rows", False, f"{text}; no model before to compare with")
     # An empty set is refused even where min_rows is 0.
     return Check("rows", n >= max(limits.min_rows, 1), text)
+
+
+def named(labels: Sequence[str], most: int = 3) -> str:
+    """Labels as a message names them: each once, sorted, the first few."""
+    names = sorted(set(labels))
+    return ", ".join(repr(name) for name in names[:most]) + (" ..." if len(names) > most else "")
 
 
 def _pooled(pooled: Comparison, difference: float, limits: GateLimits) -> Check:

@@ -31,7 +31,8 @@ def parse_golden(records: Sequence[Mapping[str, object]], *, name: str, where: s
     """Check decoded rows and make a golden set of them; fields other than the four are left aside.
 
     `text` and `label` are required. An `id` that is absent, null or empty is made from text and label, so
-    that it is the same in every run; a whole number is taken as text. An absent or null `slice` becomes
+    that it is the same in every run; a whole number is taken as text. White space around text and label is
+    dropped, as it is from feedback. An absent or null `slice` becomes
     ''. An empty file gives an empty set, which the gate refuses.
 
     Args:
@@ -90,7 +91,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def _row(record: Mapping[str, object]) -> GoldenRow:
-    text, label = str(record["text"]), str(record["label"])
+    text, label = str(record["text"]).strip(), str(record["label"]).strip()
     made = sha256(f"{text}\0{label}".encode()).hexdigest()[:16]
     row_id = str(record["id"]) if _has_id(record) else made
     return GoldenRow(row_id, text, label, str(record.get("slice") or ""))

@@ -9,9 +9,11 @@ from pipeline.evaluation.gate import GateLimits, Verdict, judge
 from pipeline.evaluation.scorecard import Scorecard
 from pipeline.months import Month
 from pipeline.progress import Progress
-from pipeline.stages.evaluate import answers, compare
+from pipeline.stages.checkpoint_labels import checkpoint_labels
+from pipeline.stages.evaluate import answers, compare, unknown_labels
 from pipeline.stages.golden_sets import golden_file, read_golden
 from pipeline.stages.lineage import ancestors, require_sound
+from pipeline.stages.tables import labels_of
 from pipeline.store.records import Manifest
 from pipeline.store.run_directory import Found, Workspace
 
@@ -71,7 +73,14 @@ def compare_checkpoints(
     gate = config.gate
     limits = GateLimits(gate.max_drop, gate.min_gain, gate.confidence, gate.min_rows)
     card = compare(sets, before, after, own=own, confidence=limits.confidence)
-    verdict = judge(card, limits, missing=missing, own_required=golden == PRIOR_MONTHS)
+    known = labels_of(found.run) if found.run is not None else checkpoint_labels(found.checkpoint)
+    verdict = judge(
+        card,
+        limits,
+        missing=missing,
+        unknown=unknown_labels(sets, known),
+        own_required=golden == PRIOR_MONTHS,
+    )
     return ComparisonResult(_shown(workspace, found), _shown(workspace, base), card, verdict)
 
 

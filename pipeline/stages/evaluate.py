@@ -1,5 +1,6 @@
 """Evaluate: candidate and base on every golden set up to the month, and the gate's verdict."""
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,21 +8,24 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.evaluation.gate import Check, GateLimits, Verdict, judge
+from pipeline.evaluation.gate import Check, GateLimits, Verdict, judge, named
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.evaluation.scorecard import Scorecard, score, scorecard, scorecard_from_record
+from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.stages.finetune import CHECKPOINT_FOLDER, candidate_of
 from pipeline.stages.golden_sets import golden_files, golden_hashes, read_golden
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.stage import RunContext, Stage
+from pipeline.stages.tables import labels_of
 from pipeline.store import atomic
 from pipeline.store.tables import ColumnType, write_parquet
 
 if TYPE_CHECKING:
     from pipeline.modeling.checkpoint import Classifier
 
+logger = logging.getLogger("retrain")
 SCORECARD_FILE, PREDICTIONS_FILE, GATE_FILE = "scorecard.json", "predictions.parquet", "gate.json"
 PREDICTION_COLUMNS: dict[str, ColumnType] = {
     "golden": "string",
@@ -73,6 +77,24 @@ def compare(
         [s for s in scores if s.name != own],
         confidence=confidence,
     )
+
+
+def unknown_labels(golden: list[GoldenSet], known: LabelSet) -> dict[str, list[str]]:
+    """Golden set name to the labels of its rows that are not known; warns of each set that has some."""
+    unknown: dict[str, list[str]] = {}
+    for item in golden:
+        lacking = [row.label for row in item.rows if row.label not in known]
+        if lacking:
+            unknown[item.name] = lacking
+            logger.warning(
+                "eval: golden set %s: %d of %d rows have a label that the candidate does not know and so cannot "
+                "give: %s",
+                item.name,
+                len(lacking),
+                len(item.rows),
+                named(lacking),
+            )
+    return unknown
 
 
 def gate_limits(context: RunContext) -> GateLimits:
@@ -135,12 +157,13 @@ def _body(context: RunContext, folder: Path) -> None:
     }
     after = answers(context.output("finetune") / CHECKPOINT_FOLDER, golden, **options)
     before = answers(context.workspace.root / context.base.path, golden, **options) if context.base else None
+    unknown = unknown_labels(golden, labels_of(context.attempt))
     limits = gate_limits(context)
     card = compare(golden, before, after, own=str(context.month), confidence=limits.confidence)
     if context.base is None:
         verdict = Verdict(True, (Check("launch", True, "the first champion has nothing to forget"),))
     else:
-        verdict = judge(card, limits, missing=missing_golden(context))
+        verdict = judge(card, limits, missing=missing_golden(context), unknown=unknown)
     write_parquet(folder / PREDICTIONS_FILE, _prediction_rows(golden, before, after), PREDICTION_COLUMNS)
     atomic.write_json(folder / SCORECARD_FILE, asdict(card))
     atomic.write_json(folder / GATE_FILE, asdict(verdict))

@@ -203,11 +203,12 @@ def _rows_by_hand(data: Path, checkpoint: Path) -> tuple[Row, ...]:
     """The rows of a file that is given for a checkpoint; a classifier's must all carry one of its labels."""
     from pipeline.modeling.checkpoint import is_language_model, load_classifier
 
+    records = read_records(data, name=data.name)
     if is_language_model(checkpoint):
-        checked = check_sequences(read_records(data))
+        checked = check_sequences(records)
     else:
         labels = load_classifier(checkpoint).labels
-        checked = check_launch(read_records(data), month=Month(1970, 1), golden_texts=(), labels=labels)
+        checked = check_launch(records, month=Month(1970, 1), golden_texts=(), labels=labels)
     if checked.rejected:
         first = checked.rejected[0]
         raise BadData(

@@ -38,8 +38,8 @@ def golden_files(workspace: Workspace, pattern: str, *, first: Month, last: Mont
 
 
 def golden_hashes(workspace: Workspace, files: dict[Month, Path]) -> dict[str, str]:
-    """Workspace-relative path to SHA-256, for a stage's inputs."""
-    return {_relative(workspace, file): sha256_file(file) for file in files.values()}
+    """A file's name, seen from the workspace, to its SHA-256, for a stage's inputs."""
+    return {workspace.name_of(file): sha256_file(file) for file in files.values()}
 
 
 def read_golden(file: Path, *, name: str) -> GoldenSet:
@@ -57,9 +57,3 @@ def read_golden(file: Path, *, name: str) -> GoldenSet:
     return parse_golden(
         [row.value for row in rows if isinstance(row.value, dict)], name=name, where=str(file)
     )
-
-
-def _relative(workspace: Workspace, file: Path) -> str:
-    root = workspace.root.resolve()
-    resolved = file.resolve()
-    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else file.name

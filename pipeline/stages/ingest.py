@@ -2,10 +2,12 @@
 
 import logging
 from collections import Counter
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import Config
 from pipeline.errors import BadData, NoInput
 from pipeline.feedback import (
     CheckedRows,
@@ -16,16 +18,17 @@ from pipeline.feedback import (
     check_launch,
     hold_out,
     normalise,
+    set_aside,
 )
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.stages.checkpoint_labels import checkpoint_labels
 from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, read_golden
 from pipeline.stages.lineage import ancestors, refused_months
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
-from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import Workspace
 from pipeline.store.tables import SUFFIXES, ColumnType, read_parquet, read_table, write_jsonl, write_parquet
 
@@ -35,42 +38,72 @@ REJECTED_FILE, LABELS_FILE = "rejected.jsonl", "labels.json"
 logger = logging.getLogger("retrain")
 
 
-def feedback_files(workspace: Workspace, patterns: list[str], month: Month) -> list[Path]:
-    """The files of a month's feedback, sorted: each pattern names a file, a folder or a glob.
+def feedback_files(workspace: Workspace, patterns: list[str], month: Month) -> dict[Path, bool]:
+    """The files of a month's feedback, sorted within each pattern, which names a file, a folder or a glob.
+
+    Returns:
+        Each file, and whether it is the month's alone, because its pattern names the month.
 
     Raises:
         NoInput: when there is no file at all; names the patterns that were tried.
     """
-    files: list[Path] = []
+    files: dict[Path, bool] = {}
     tried = [pattern.replace("{month}", str(month)) for pattern in patterns]
-    for pattern in tried:
-        path = workspace.root / pattern
-        if path.is_dir():
-            files.extend(sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES))
-        elif path.is_file():
-            files.append(path)
-        elif Path(pattern).is_absolute():
-            anchor = Path(pattern).anchor
-            files.extend(
-                sorted(f for f in Path(anchor).glob(str(Path(pattern).relative_to(anchor))) if f.is_file())
-            )
-        else:
-            files.extend(sorted(f for f in workspace.root.glob(pattern) if f.is_file()))
+    for pattern, found_by in zip(tried, patterns, strict=True):
+        for file in _matching(workspace.root, pattern):
+            files.setdefault(file, "{month}" in found_by)
     if not files:
         raise NoInput(
             f"{month}: no feedback: looked for {', '.join(tried)} in {workspace.root}. "
             "Put the file there, or record a month without feedback with --allow-empty"
         )
-    return list(dict.fromkeys(files))
+    return files
 
 
-def read_records(file: Path) -> list[Record]:
-    """The raw rows of one file, with the reason for each that could not be read."""
+def _matching(root: Path, pattern: str) -> list[Path]:
+    path = root / pattern
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    if path.is_file():
+        return [path]
+    start = Path(path.anchor) if Path(pattern).is_absolute() else root
+    return sorted(file for file in start.glob(str(path.relative_to(start))) if file.is_file())
+
+
+def read_records(file: Path, *, name: str, of_one_month: bool = True) -> list[Record]:
+    """The raw rows of one file, which messages call `name`, with the reason for each that could not be read."""
     return [
-        Record(str(file), row.line, None, row.value)
+        Record(name, row.line, None, row.value, of_one_month)
         if isinstance(row.value, str)
-        else Record(str(file), row.line, row.value)
+        else Record(name, row.line, row.value, of_one_month=of_one_month)
         for row in read_table(file)
+    ]
+
+
+def require_feedback(workspace: Workspace, config: Config, month: Month) -> None:
+    """Refuse a month of which there is no row, sound or not.
+
+    Raises:
+        NoInput: naming what was looked at.
+    """
+    files = feedback_files(workspace, _patterns(config), month)
+    checked = check_feedback(_records(workspace, files), month=month, labels=LabelSet(()), golden_texts=())
+    if not checked.rows and not checked.rejected:
+        raise NoInput(
+            f"{month}: no feedback: {', '.join(_shown(workspace, file) for file in files)} holds no row of it. "
+            "Put the rows there, or record a month without feedback with --allow-empty"
+        )
+
+
+def _patterns(config: Config) -> list[str]:
+    return [source.path for source in config.ingest.sources]
+
+
+def _records(workspace: Workspace, files: Mapping[Path, bool]) -> list[Record]:
+    return [
+        record
+        for file, of_one_month in files.items()
+        for record in read_records(file, name=workspace.name_of(file), of_one_month=of_one_month)
     ]
 
 
@@ -81,11 +114,23 @@ def _months(context: RunContext) -> list[Month]:
     return [*refused_months(context.workspace, context.base, context.month), context.month]
 
 
-def _files(context: RunContext) -> dict[Month, list[Path]]:
+def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
+    """Month to its files, each with whether it is that month's alone."""
     if context.launch is not None:
-        return {context.month: [context.launch.data]}
-    patterns = [source.path for source in context.config.ingest.sources]
-    return {month: feedback_files(context.workspace, patterns, month) for month in _months(context)}
+        return {context.month: {context.launch.data: True}}
+    patterns = _patterns(context.config)
+    own = feedback_files(context.workspace, patterns, context.month)
+    carried = {}
+    for month in _months(context)[:-1]:
+        try:
+            carried[month] = feedback_files(context.workspace, patterns, month)
+        except NoInput as error:
+            raise NoInput(
+                f"{context.month}: takes along the feedback of {month}, which was not learned. "
+                f"{str(error).partition('. ')[0]}. Put it back, or leave such months out with "
+                "-o ingest.carry_refused=false"
+            ) from None
+    return carried | {context.month: own}
 
 
 def _golden(context: RunContext) -> dict[Month, Path]:
@@ -101,7 +146,9 @@ def _golden(context: RunContext) -> dict[Month, Path]:
 def _inputs(context: RunContext) -> dict[str, str]:
     inputs = golden_hashes(context.workspace, _golden(context))
     for month, files in _files(context).items():
-        inputs |= {f"feedback {month} {file.name}": sha256_file(file) for file in files}
+        for file in files:
+            name = file.name if context.launch is not None else context.workspace.name_of(file)
+            inputs[f"feedback {month} {name}"] = sha256_file(file)
     if context.base is not None:
         inputs["base checkpoint"] = context.base.sha256
     return inputs
@@ -116,44 +163,56 @@ def _settings(context: RunContext) -> dict[str, Any]:
     }
 
 
-def base_labels(workspace: Workspace, base: CheckpointRef) -> LabelSet:
-    """The label set of a checkpoint, from its config.json."""
-    file = workspace.root / base.path / "config.json"
-    content = atomic.read_json(file)
-    label2id = content.get("label2id", {}) if isinstance(content, dict) else {}
-    return LabelSet.from_label2id(label2id, where=str(file))
-
-
 def _check(context: RunContext, golden_texts: set[str]) -> tuple[CheckedRows, int]:
     """All rows of all files, and how many raw rows there were."""
     if context.launch is not None:
-        records = read_records(context.launch.data)
-        labels = None
-        if context.launch.checkpoint is not None:
-            content = atomic.read_json(context.launch.checkpoint / "config.json")
-            label2id = content.get("label2id", {}) if isinstance(content, dict) else {}
-            labels = LabelSet.from_label2id(label2id, where=str(context.launch.checkpoint / "config.json"))
+        data = context.launch.data
+        records = read_records(data, name=data.name)
+        adopted = context.launch.checkpoint
+        labels = checkpoint_labels(adopted) if adopted is not None else None
         return (
             check_launch(records, month=context.month, golden_texts=golden_texts, labels=labels),
             len(records),
         )
     assert context.base is not None
-    labels = base_labels(context.workspace, context.base)
-    rows: list[Row] = []
+    labels = checkpoint_labels(context.workspace.root / context.base.path)
+    by_month: dict[Month, Sequence[Row]] = {}
     rejected: list[Rejection] = []
     count = 0
-    named = all("{month}" in source.path for source in context.config.ingest.sources)
     for month, files in _files(context).items():
-        records = [record for file in files for record in read_records(file)]
         checked = check_feedback(
-            records, month=month, labels=labels, golden_texts=golden_texts, only_this_month=named
+            _records(context.workspace, files),
+            month=month,
+            labels=labels,
+            golden_texts=golden_texts,
+            set_aside=_set_aside(context, month),
         )
         labels = checked.labels
-        learned = {row.id for row in checked.rows}
-        rows = [row for row in rows if row.id not in learned] + list(checked.rows)
+        by_month[month] = checked.rows
         rejected.extend(checked.rejected)
         count += len(checked.rows) + len(checked.rejected)
-    return CheckedRows(tuple(rows), labels, tuple(rejected)), count
+    return CheckedRows(tuple(_joined(by_month)), labels, tuple(rejected)), count
+
+
+def _set_aside(context: RunContext, month: Month) -> set[str]:
+    """The normalised texts of an earlier month that were made its golden set before training."""
+    file = _golden(context).get(month)
+    if month == context.month or file is None or not file.is_relative_to(context.workspace.runs):
+        return set()
+    return {normalise(row.text) for row in read_golden(file, name=str(month)).rows}
+
+
+def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
+    """The rows of several months: one that was given again in its latest form, another one of its id renamed."""
+    joined: list[Row] = []
+    keys: set[tuple[str, str]] = set()
+    ids: set[str] = set()
+    for month, rows in reversed(list(by_month.items())):
+        kept = [row for row in rows if row.key not in keys]
+        joined = [replace(row, id=f"{month}/{row.id}") if row.id in ids else row for row in kept] + joined
+        keys |= {row.key for row in kept}
+        ids |= {row.id for row in kept}
+    return joined
 
 
 def _body(context: RunContext, folder: Path) -> None:
@@ -173,21 +232,19 @@ def _body(context: RunContext, folder: Path) -> None:
             f"{where}: {len(checked.rejected)} of {count} rows are refused, at most {100 * limit:g}% may be "
             f"(ingest.max_rejected). {_reasons(checked, folder)}"
         )
+    known = checkpoint_labels(context.workspace.root / context.base.path).names if context.base else ()
+    new = checked.labels.names[len(known) :]
     rows, aside = list(checked.rows), list[Row]()
-    if context.config.ingest.golden_fraction and context.month not in _golden(context):
-        rows, aside = hold_out(
-            rows, context.config.ingest.golden_fraction, seed=context.config.seed, purpose="golden"
-        )
-    train, validation = hold_out(
-        rows, context.config.ingest.validation, seed=context.config.seed, purpose="validation"
-    )
+    seed, settings = context.config.seed, context.config.ingest
+    if settings.golden_fraction and context.month not in _golden(context):
+        rows, aside = set_aside(rows, settings.golden_fraction, seed=seed, learned=new)
+    train, validation = hold_out(rows, settings.validation, seed=seed, purpose="validation", learned=new)
     write_parquet(folder / TRAIN_FILE, [asdict(row) for row in train], ROW_COLUMNS)
     write_parquet(folder / VALIDATION_FILE, [asdict(row) for row in validation], ROW_COLUMNS)
     if aside:
         lines = [{"id": row.id, "text": row.text, "label": row.label} for row in aside]
         write_jsonl(folder / OWN_GOLDEN_FILE, lines)
     atomic.write_json(folder / LABELS_FILE, list(checked.labels.names))
-    known = len(base_labels(context.workspace, context.base)) if context.base else 0
     learned = _learned_golden_rows(context)
     if learned:
         logger.warning(
@@ -207,7 +264,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "rejected": len(checked.rejected),
             "kinds": dict(sorted(Counter(row.kind for row in checked.rows).items())),
             "labels": len(checked.labels),
-            "new_labels": list(checked.labels.names[known:]) if context.base else [],
+            "new_labels": list(new) if context.base else [],
         },
     )
 
@@ -227,7 +284,7 @@ def _learned_golden_rows(context: RunContext) -> int:
 
 def _write_rejected(folder: Path, checked: CheckedRows) -> None:
     lines = [
-        {"file": Path(r.file).name, "line": r.line, "reason": r.reason, "row": _plain(r.fields)}
+        {"file": r.file, "line": r.line, "reason": r.reason, "row": _plain(r.fields)}
         for r in checked.rejected
     ]
     write_jsonl(folder / REJECTED_FILE, lines)
@@ -240,12 +297,12 @@ def _plain(record: Any) -> Any:
 
 
 def _reasons(checked: CheckedRows, folder: Path) -> str:
-    shown = "; ".join(f"{Path(r.file).name} line {r.line}: {r.reason}" for r in checked.rejected[:3])
+    shown = "; ".join(f"{r.file} line {r.line}: {r.reason}" for r in checked.rejected[:3])
     return f"First: {shown}. All are in {folder / REJECTED_FILE}" if shown else "The files hold no rows"
 
 
 def _shown(workspace: Workspace, file: Path) -> str:
-    return str(file.relative_to(workspace.root)) if file.is_relative_to(workspace.root) else str(file)
+    return file.relative_to(workspace.root).as_posix() if file.is_relative_to(workspace.root) else str(file)
 
 
 INGEST = Stage(

@@ -16,7 +16,7 @@ from pipeline.stages.environment import environment_of
 from pipeline.stages.evaluate import EVALUATE, recorded_verdict
 from pipeline.stages.finetune import FINETUNE, candidate_of, recorded_penalty
 from pipeline.stages.fisher import FISHER
-from pipeline.stages.ingest import INGEST, feedback_files
+from pipeline.stages.ingest import INGEST, require_feedback
 from pipeline.stages.journal import Clock, Journal
 from pipeline.stages.lineage import base_for, require_no_gap
 from pipeline.stages.plan import PlannedStage, plan
@@ -135,7 +135,7 @@ def run_month(
     if not request.allow_gap:
         require_no_gap(workspace, context.base, month)
     try:
-        feedback_files(workspace, [source.path for source in config.ingest.sources], month)
+        require_feedback(workspace, config, month)
     except NoInput:
         if not request.allow_empty:
             raise
@@ -165,7 +165,7 @@ def newest_attempt(workspace: Workspace, month: Month) -> RunDirectory:
 
 
 def dry_run(context: RunContext, request: Request) -> list[PlannedStage]:
-    """What `run` would do, stage by stage, without writing anything.
+    """What `run` would do, stage by stage, without writing anything; nothing in a month that is recorded as empty.
 
     Raises:
         UsageError, NoInput: as `run_month`.
@@ -173,6 +173,12 @@ def dry_run(context: RunContext, request: Request) -> list[PlannedStage]:
     _require_stages(request, STAGES)
     if context.base is not None and not request.allow_gap:
         require_no_gap(context.workspace, context.base, context.month)
+    try:
+        require_feedback(context.workspace, context.config, context.month)
+    except NoInput:
+        if not request.allow_empty:
+            raise
+        return []
     steps = (
         [PlannedStage(stage, True, False, "asked for with --force") for stage in STAGES]
         if request.force

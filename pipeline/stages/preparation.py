@@ -206,13 +206,13 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
 
 
 def _training_rows(context: RunContext) -> list[Row]:
-    """The month's rows; for the joint arm those of all months, a row of an id that occurs again once."""
+    """The month's rows; for the joint arm those of all months, a row that occurs again in its latest form."""
     own = rows_of(context.output("ingest") / TRAIN_FILE)
     if not context.recipe.from_scratch:
         return own
     line = ancestors(context.workspace, context.base)
     tables = [training_rows(context.workspace.attempt(checkpoint.attempt)) for checkpoint in line]
-    return list({row.id: row for table in [*tables, own] for row in table}.values())
+    return list({row.key: row for table in [*tables, own] for row in table}.values())
 
 
 def _memory(context: RunContext) -> list[Row]:

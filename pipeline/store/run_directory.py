@@ -180,6 +180,10 @@ class Workspace(os.PathLike[str]):
         except ValueError:
             raise UsageError(f"{path}: lies outside the workspace {self.root}") from None
 
+    def name_of(self, path: Path) -> str:
+        """A file as records and messages name it wherever it lies: POSIX, seen from the workspace."""
+        return Path(os.path.relpath(path, self.root)).as_posix()
+
     def resolve(self, relative: str) -> Path:
         """The path of something that a record names; symbolic links on the way are refused.
 

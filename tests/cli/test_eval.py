@@ -51,6 +51,16 @@ def test_the_table_shows_every_set_and_the_verdict(promoted: Path) -> None:
     assert "gate: passed" in done.out
 
 
+def test_golden_rows_of_an_unknown_label_are_told_and_too_many_refuse(promoted: Path) -> None:
+    file = promoted / "golden/2026-01.jsonl"
+    rows = toy.read_jsonl(file)
+    toy.write_jsonl(file, [{**row, "label": str(row["label"]).title()} for row in rows])
+    done = evaluate(promoted)
+    assert done.code == 3
+    assert "golden set 2026-01: 60 of 60 rows have a label that the candidate does not know" in done.err
+    assert "REFUSED golden set 2026-01: 60 rows, 0 of them with a label" in done.out
+
+
 def test_a_refusing_gate_exits_with_3_and_says_why(promoted: Path) -> None:
     done = evaluate(promoted, *toy.REFUSE)
     assert done.code == 3

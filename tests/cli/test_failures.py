@@ -91,7 +91,7 @@ def test_too_many_rows_with_unknown_labels_stop_the_month(launched: Path) -> Non
     )
     refused = refused_rows(launched)
     assert [row["line"] for row in refused] == [13, 14, 15, 16]
-    assert all(row["file"] == "2026-02.jsonl" for row in refused)
+    assert all(row["file"] == "feedback/2026-02.jsonl" for row in refused)
     assert refused[0]["row"] == rows[12]
     assert not (launched / "runs/2026-02/001/ingest").exists()
 
@@ -133,11 +133,12 @@ def test_lines_that_are_no_json_are_refused_with_their_numbers(launched: Path) -
     assert all(row["row"] is None for row in refused_rows(launched))
 
 
-def test_an_empty_file_is_bad_data(launched: Path) -> None:
+def test_an_empty_file_is_no_input(launched: Path) -> None:
     rewrite(launched, [])
     done = run(launched)
-    assert done.code == 65
-    assert "none of 0 rows can be used. The files hold no rows" in done.err
+    assert done.code == 66
+    assert "feedback/2026-02.jsonl holds no row of it" in done.err
+    assert not (launched / "runs/2026-02").exists()
 
 
 def test_a_file_of_an_unknown_form_is_told(launched: Path) -> None:

@@ -61,6 +61,16 @@ def test_the_lower_bound_of_the_drop_decides_for_a_single_set() -> None:
     assert "prior" in failed(below)
 
 
+def test_a_set_with_too_few_rows_of_known_labels_refuses_and_names_what_is_lacking() -> None:
+    scores = card(changed("2026-02", 60), changed("2026-01", 60))
+    assert judge(scores, GateLimits(), unknown={"2026-01": ["Right"] * 10}).passed
+    verdict = judge(scores, GateLimits(), unknown={"2026-01": ["Right"] * 10 + ["b"]})
+    assert verdict.reasons == (
+        "golden set 2026-01: 60 rows, 49 of them with a label that the candidate knows (it lacks 'Right', 'b'), "
+        "at least 50 needed",
+    )
+
+
 def test_a_gain_below_the_minimum_refuses() -> None:
     verdict = judge(
         card(changed("2026-02", 200, gained=3), changed("2026-01", 200)), GateLimits(min_gain=2.0)

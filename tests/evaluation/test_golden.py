@@ -18,6 +18,12 @@ def test_rows_keep_order_and_fields() -> None:
     assert rows == (GoldenRow("a", "reset it", "password", "new"), GoldenRow("b", "no wifi", "wifi", ""))
 
 
+def test_white_space_around_text_and_label_is_dropped() -> None:
+    assert parse({"id": "a", "text": " no wifi\n", "label": "wifi "}) == (
+        GoldenRow("a", "no wifi", "wifi", ""),
+    )
+
+
 def test_the_name_is_kept() -> None:
     golden = parse_golden([], name="2026-02", where="x")
     assert (golden.name, golden.rows) == ("2026-02", ())

@@ -158,7 +158,6 @@ def test_every_row_passes_the_pipelines_own_checks(stream: HelpdeskStream) -> No
             month=month,
             labels=labels,
             golden_texts=texts,
-            only_this_month=True,
         )
         assert checked.rejected == ()
         assert len(checked.rows) == len(rows)

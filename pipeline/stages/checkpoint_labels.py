@@ -1,0 +1,21 @@
+"""The label set of a checkpoint, read without loading it."""
+
+from pathlib import Path
+
+from pipeline.labels import LabelSet
+from pipeline.store import atomic
+
+_TRANSFORMERS_DEFAULT = {"LABEL_0": 0, "LABEL_1": 1}
+"""What transformers takes where config.json has no `label2id`, and so leaves out when it writes one."""
+
+
+def checkpoint_labels(folder: Path) -> LabelSet:
+    """The labels of a classifier's folder, from its config.json.
+
+    Raises:
+        NoInput: there is none. ArtifactCorrupt: it is damaged, or its ids are not 0..n-1.
+    """
+    file = folder / "config.json"
+    content = atomic.read_json(file)
+    label2id = content.get("label2id") if isinstance(content, dict) else None
+    return LabelSet.from_label2id(label2id or _TRANSFORMERS_DEFAULT, where=str(file))
