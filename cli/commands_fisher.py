@@ -28,7 +28,7 @@ EstimatorOption = Annotated[
     str | None, typer.Option("--estimator", metavar="auto|exact|mc|lowrank|empirical", help="[default: auto]")
 ]
 SamplesOption = Annotated[
-    int | None, typer.Option("--samples", min=1, help="Upper limit of rows [default: 1000].")
+    int | None, typer.Option("--samples", min=1, help="Upper limit of rows (fisher.samples).")
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Of the sample and of random draws.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file that is there.")]

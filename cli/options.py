@@ -25,7 +25,7 @@ OverrideOption = Annotated[
     list[str] | None, typer.Option("--override", "-o", metavar="KEY=VALUE", help="Such as -o ewc.lambda=10.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, help="Threads of torch on the CPU.")
 ]

@@ -52,7 +52,7 @@ class PenaltyStep:
         if 2.0 * lambda_ > torch.finfo(torch.float32).max:
             raise TrainingDiverged(
                 f"the penalty is not finite: lambda {lambda_:.3g} in the scale of its weights is beyond a 32-bit "
-                "number; nothing was promoted. Lower ewc.lambda"
+                "number; nothing was promoted. Lower the lambda that the log names"
             )
         self.lambda_ = lambda_
         self._held = [(parameters[name], anchor[name], weights[name]) for name in weights]

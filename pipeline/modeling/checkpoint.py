@@ -16,7 +16,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from pipeline.errors import ArtifactCorrupt, NoInput
+from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput
 from pipeline.labels import LabelSet
 
 PACKAGE_SCHEME = "package:"
@@ -105,6 +105,24 @@ def load_classifier(folder: Path) -> Classifier:
         )
     _ensure_padding(model, tokenizer)
     return Classifier(model, tokenizer, labels)
+
+
+def require_length(model: Any, max_length: int) -> None:
+    """Refuse texts longer than the model has positions for.
+
+    Raises:
+        BadConfig: naming the most that it reads.
+    """
+    longest = getattr(model.config, "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        # RoBERTa's kind counts positions from the one after its padding index
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            longest = module.num_embeddings - module.padding_idx - 1
+    if longest is not None and max_length > longest:
+        raise BadConfig(
+            f"model.max_length {max_length}: {type(model).__name__} reads at most {longest} tokens. "
+            f"Give -o model.max_length={longest}"
+        )
 
 
 def is_language_model(folder: Path) -> bool:

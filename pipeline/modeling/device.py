@@ -1,7 +1,6 @@
 """Which device and precision a run uses."""
 
 import os
-import re
 
 import torch
 
@@ -9,23 +8,20 @@ from pipeline.errors import UsageError
 
 
 def choose_device(request: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` to a device.
-
-    With one process, only the chosen GPU is left visible: the Trainer would otherwise spread a batch
-    over all GPUs with DataParallel.
+    """`auto`, `cpu` or `cuda` to a device: under accelerate the GPU of the process, else the first that is visible.
 
     Raises:
-        UsageError: when the device does not exist or the request has another form.
+        UsageError: when there is no GPU, or the request has another form.
     """
-    if re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", request, re.ASCII) is None:
-        raise UsageError(f"--device {request}: expected auto, cpu, cuda or cuda:N")
+    if request not in ("auto", "cpu", "cuda"):
+        raise UsageError(
+            f"--device {request}: expected auto, cpu or cuda. Choose one of several GPUs with CUDA_VISIBLE_DEVICES=N"
+        )
     if request == "cpu" or (request == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    index = int(request.partition(":")[2] or 0)
-    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
-        raise UsageError(f"--device {request}: torch sees {torch.cuda.device_count()} CUDA device(s)")
-    if "LOCAL_RANK" in os.environ:
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    if not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no CUDA device. Take --device cpu, or auto")
+    index = int(os.environ.get("LOCAL_RANK", "0"))
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 

@@ -170,6 +170,6 @@ def require_finite_moments(optimizer: torch.optim.Optimizer, step: int) -> None:
 def _diverged(step: int, what: str) -> TrainingDiverged:
     return TrainingDiverged(
         f"training diverged at step {step}: {what}; nothing was promoted. Likely causes: "
-        "lambda times Fisher times learning rate too large (lower ewc.lambda), train.learning_rate too "
+        "lambda times Fisher times learning rate too large (lower the lambda that the log names), train.learning_rate too "
         "large, or damaged rows in the training table"
     )

@@ -60,7 +60,7 @@ class TrainerCheckpoints(TrainerCallback):
         if not math.isfinite(trainer._tr_loss.item()):
             raise TrainingDiverged(
                 f"training diverged by step {trainer.state.global_step}: the loss is not finite; nothing was "
-                "promoted. Lower train.learning_rate or ewc.lambda, or look for damaged rows in the training table"
+                "promoted. Lower train.learning_rate or the lambda that the log names, or look for damaged rows in the training table"
             )
         rows = self.measured(trainer.state)
         path = self.resumption.folder / f"checkpoint-{trainer.state.global_step}"

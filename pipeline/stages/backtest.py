@@ -16,6 +16,7 @@ from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.stages.backtest_result import BacktestResult, advice, arm_result
 from pipeline.stages.finetune import METRICS_FILE
+from pipeline.stages.golden_sets import golden_file
 from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.journal import Clock
 from pipeline.stages.lineage import ancestors
@@ -57,7 +58,8 @@ def backtest(
         launch_month: its month; `months` follow it.
 
     Raises:
-        UsageError: an unknown arm. NoInput: no months.
+        UsageError: an unknown arm, or no validation rows to choose plain's learning rate by. NoInput: no months, or
+            no golden set of the launch month.
     """
     unknown = sorted(set(arms) - set(ARMS))
     if unknown:
@@ -65,6 +67,7 @@ def backtest(
     if not months:
         raise NoInput("--months: there is no month after the launch to replay")
     config = reading_from(source, config)
+    _require_measurable(source, config, launch_month)
     workspaces: dict[tuple[str, int], Workspace] = {}
     rates: dict[tuple[str, int], float] = {}
     for seed in seeds:
@@ -107,6 +110,15 @@ def backtest(
         for arm in arms
     )
     return BacktestResult(tuple(map(str, months)), tuple(seeds), results, advice(results))
+
+
+def _require_measurable(source: Workspace, config: Config, launch_month: Month) -> None:
+    if not config.ingest.golden_fraction and golden_file(source, config.golden.path, launch_month) is None:
+        raise NoInput(
+            f"{launch_month}: no golden set of the launch month, which is what a backtest watches. Put it at "
+            f"{config.golden.path.replace('{month}', str(launch_month))}, or set rows aside with "
+            "-o ingest.golden_fraction=0.1"
+        )
 
 
 def known_launch_data(source: Workspace, folder: Path) -> Path:
@@ -206,6 +218,12 @@ def _best_plain(
         attempt = space.latest_attempt(month)
         assert attempt is not None
         measured: list[dict[str, Any]] = read_jsonl(attempt.stage("finetune") / METRICS_FILE)
-        losses[rate] = [row["new_validation_loss"] for row in measured if "new_validation_loss" in row][-1]
+        watched = [row["new_validation_loss"] for row in measured if "new_validation_loss" in row]
+        if not watched:
+            raise UsageError(
+                f"{month}: no validation rows, and plain's learning rate is chosen on them. Raise ingest.validation, or "
+                "leave plain out of --arms"
+            )
+        losses[rate] = watched[-1]
     best = min(losses, key=losses.__getitem__)
     return config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": best})})

@@ -14,7 +14,7 @@ from pipeline.stages.fisher import FisherSettings, ensure_fisher
 from pipeline.stages.ingest import TRAIN_FILE
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import rows_of
-from pipeline.stages.trial import Trial, evenly, penalised, prepare_trial
+from pipeline.stages.trial import Trial, evenly, months_summed, penalised, prepare_trial
 from pipeline.store import atomic
 from pipeline.store.fisher_file import read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files
@@ -107,7 +107,7 @@ def diagnose(
     file = ensure_fisher(
         workspace, manifest.parent, FisherSettings.of(context.config), device=device, progress=progress
     )
-    months = max(len(read_fisher(file)[1].months), 1)
+    months = months_summed(context, manifest.parent, file)
     moved = recorded_movements(workspace, manifest)
     plain = _plain_attempt(workspace, found.run, manifest)
     trial = prepare_trial(context) if rows else None

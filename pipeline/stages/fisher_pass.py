@@ -112,9 +112,10 @@ def _classifier(
     checkpoint: Path, rows: Sequence[Row], sample: Sequence[Row], settings: "FisherSettings"
 ) -> _Subject:
     from pipeline.modeling.batches import keyed_batches
-    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.modeling.checkpoint import load_classifier, require_length
 
     classifier = load_classifier(checkpoint)
+    require_length(classifier.model, settings.max_length)
     unknown = sorted({row.label for row in rows} - set(classifier.labels.names))
     if unknown:
         raise ArtifactCorrupt(
@@ -134,7 +135,7 @@ def _classifier(
 
 def _language_model(checkpoint: Path, sample: Sequence[Row], settings: "FisherSettings") -> _Subject:
     from pipeline.modeling.batches import Examples, encode, keyed_sequences
-    from pipeline.modeling.checkpoint import load_language_model
+    from pipeline.modeling.checkpoint import load_language_model, require_length
 
     if settings.estimator in ("exact", "lowrank"):
         raise UsageError(
@@ -142,12 +143,7 @@ def _language_model(checkpoint: Path, sample: Sequence[Row], settings: "FisherSe
             "every token has a whole vocabulary of labels. Take mc or empirical"
         )
     loaded = load_language_model(checkpoint)
-    longest = getattr(loaded.model.config, "max_position_embeddings", None)
-    if longest is not None and settings.max_length > longest:
-        raise UsageError(
-            f"model.max_length {settings.max_length}: {checkpoint} reads at most {longest} tokens. "
-            f"Give -o model.max_length={longest}"
-        )
+    require_length(loaded.model, settings.max_length)
     encoded = encode(loaded.tokenizer, [row.text for row in sample], settings.max_length)
     for row, ids in zip(sample, encoded, strict=True):
         if len(ids) < 2:

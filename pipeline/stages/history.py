@@ -1,11 +1,14 @@
 """What happened in a workspace: attempts with their outcomes, and the accuracy matrix."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.errors import UsageError
 from pipeline.evaluation.accuracy_matrix import AccuracyMatrix, accuracy_matrix
 from pipeline.evaluation.gate import Verdict
 from pipeline.evaluation.scorecard import Scorecard
+from pipeline.months import Month
 from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorded_verdict
 from pipeline.stages.finetune import DELTAS_FILE
 from pipeline.stages.month_contents import SUMMARY_FILE
@@ -128,10 +131,12 @@ def _short(value: str | float) -> str:
 
 
 def _attempt(workspace: Workspace, ref: str) -> RunDirectory:
+    with suppress(UsageError):  # neither a month nor an id, but the name of a checkpoint
+        attempt = workspace.attempt(ref) if "/" in ref else workspace.latest_attempt(Month.parse(ref))
+        if attempt is not None and attempt.has_manifest():
+            return attempt
     found = workspace.find(ref)
     if found.run is None:
-        from pipeline.errors import UsageError
-
         raise UsageError(f"{ref}: is a checkpoint outside of the runs; there is no attempt to show")
     return found.run
 

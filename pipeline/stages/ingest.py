@@ -63,7 +63,7 @@ def feedback_files(workspace: Workspace, patterns: list[str], month: Month) -> d
 def _matching(root: Path, pattern: str) -> list[Path]:
     path = root / pattern
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     if path.is_file():
         return [path]
     start = Path(path.anchor) if Path(pattern).is_absolute() else root

@@ -137,7 +137,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     Args:
         fisher_file: of the base; None for a training without penalty.
     """
-    from pipeline.modeling.checkpoint import base_location, load_classifier, new_classifier
+    from pipeline.modeling.checkpoint import base_location, load_classifier, new_classifier, require_length
     from pipeline.modeling.device import autocast_dtype, choose_device
     from pipeline.modeling.frozen_layers import remember_frozen_layers
     from pipeline.modeling.head import head_features, logits_of
@@ -151,6 +151,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     else:
         classifier = load_classifier(context.workspace.root / context.base.path)
         settings = config.train.model_copy(update={"layers": recipe.layers})
+    require_length(classifier.model, config.model.max_length)
     classifier.model.to(choose_device(context.device))
 
     def tokenised(rows: list[Row]) -> "Examples":

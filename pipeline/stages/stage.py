@@ -37,7 +37,7 @@ class RunContext:
         attempt: the attempt's run directory.
         base: the checkpoint that the month starts from; None at launch.
         launch: set at launch only.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        device: `auto`, `cpu` or `cuda`.
         progress: opens bars.
     """
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
@@ -11,6 +12,7 @@ from pipeline.stages.lineage import ancestors
 from pipeline.stages.preparation import Prepared, Validation, prepare
 from pipeline.stages.stage import RunContext
 from pipeline.store.fisher_file import read_fisher
+from pipeline.store.records import CheckpointRef
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -175,12 +177,17 @@ def prepare_trial(context: RunContext) -> Trial:
     consolidation = ready.consolidation(1.0)
     assert ready.fisher is not None
     assert consolidation is not None
-    metadata = read_fisher(file)[1]
-    months = float(sum(metadata.gamma**age for age in range(len(metadata.months) or 1)))
-    if context.config.ewc.months == "separate":
-        months = float(len(ancestors(context.workspace, base)))
+    months = months_summed(context, base, file)
     weights = {name: tensor * consolidation.lambda_ for name, tensor in consolidation.weights.items()}
     return Trial(ready, ready.fisher, weights, months)
+
+
+def months_summed(context: RunContext, base: CheckpointRef, fisher_file: Path) -> float:
+    """Of how many months' Fishers the penalty's is the sum; with gamma below 1 the earlier ones count for less."""
+    if context.config.ewc.months == "separate":
+        return float(len(ancestors(context.workspace, base)))
+    metadata = read_fisher(fisher_file)[1]
+    return float(sum(metadata.gamma**age for age in range(len(metadata.months) or 1)))
 
 
 def penalised(context: RunContext) -> RunContext:

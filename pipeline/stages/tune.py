@@ -120,7 +120,9 @@ def frontier(trial: Trial, settings: TuneSettings) -> TuneResult:
                 break
             train(index)
     choice = choose(list(trained.values()), plain=plain, keep=settings.keep)
-    open_ended = not settings.sweep and next_to_train(predicted, trained, plain=plain, keep=settings.keep)
+    unanswered = (
+        None if settings.sweep else next_to_train(predicted, trained, plain=plain, keep=settings.keep)
+    )
     errors = [abs(point.prior_change - predicted[i].prior_change) for i, point in trained.items()]
     moved = [point.weight_distance for point in table.points if point.weight_distance is not None]
     return TuneResult(
@@ -149,7 +151,7 @@ def frontier(trial: Trial, settings: TuneSettings) -> TuneResult:
         reason=choice.reason
         + (
             f"; stopped at {settings.most_trainings} trainings, others of the grid may do better"
-            if open_ended not in (None, False)
+            if unanswered is not None
             else ""
         ),
     )

@@ -49,22 +49,23 @@ def read_table(path: Path) -> list[Row]:
     CSV: a header of distinct names, empty cells are None. Parquet: flat columns, moments as ISO 8601 text.
 
     Args:
-        path: a regular file that ends in .jsonl, .csv or .parquet.
+        path: a regular file that ends in .jsonl, .csv or .parquet, in letters of either case.
 
     Raises:
         NoInput: there is no such file.
         AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
         BadData: it is not a regular file, too large, of an unknown kind, or not what its name says.
     """
-    if path.suffix not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise BadData(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     try:
         data = atomic.read_file(path, limit_bytes=FILE_LIMIT_BYTES)
     except ArtifactCorrupt as error:
         raise BadData(f"{error}. Name a regular file, or split a large one into several") from None
-    if path.suffix == ".jsonl":
+    if suffix == ".jsonl":
         found = _jsonl_rows(data)
-    elif path.suffix == ".csv":
+    elif suffix == ".csv":
         found = _csv_rows(path, data)
     else:
         found = _parquet_rows(path, data)

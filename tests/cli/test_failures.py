@@ -67,11 +67,17 @@ def test_a_bad_month_of_launch_is_a_usage_error(new_workspace: Path) -> None:
     assert (done.code, done.err) == (2, "retrain: month '2026': expected YYYY-MM, such as 2026-10\n")
 
 
-@pytest.mark.parametrize("device", ["tpu", "cuda:99", "cuda:x"])
+@pytest.mark.parametrize("device", ["tpu", "cuda:1"])
 def test_a_device_that_does_not_exist_is_a_usage_error(launched: Path, device: str) -> None:
     done = run(launched, "--device", device)
     assert done.code == 2
     assert f"--device {device}: " in done.err
+
+
+def test_texts_longer_than_the_model_reads_are_a_configuration_error(launched: Path) -> None:
+    done = run(launched, "-o", "model.max_length=1024")
+    assert done.code == 78
+    assert "model.max_length 1024: BertForSequenceClassification reads at most 32 tokens" in done.err
 
 
 def test_too_many_rows_with_unknown_labels_stop_the_month(launched: Path) -> None:
@@ -279,7 +285,7 @@ def test_a_penalty_beyond_what_a_number_holds_stops_the_month(launched: Path, st
     done = run(launched, "-o", "arm=ewc", "-o", f"ewc.lambda={strength}")
     assert done.code == 4
     assert "nothing was promoted" in done.err
-    assert "ower ewc.lambda" in done.err
+    assert "ower the lambda that the log names" in done.err
     assert not (launched / "runs/2026-02/001/finetune").exists()
 
 

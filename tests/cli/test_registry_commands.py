@@ -134,3 +134,15 @@ def test_show_of_a_checkpoint_outside_of_the_runs_is_a_usage_error(promoted: Pat
     done = call("show", launched / "runs/2026-01/001/finetune/checkpoint", "-w", promoted)
     assert done.code == 2
     assert "outside of the runs" in done.err
+
+
+def test_show_tells_of_an_attempt_that_is_not_finished_and_of_an_empty_month(launched: Path) -> None:
+    assert call("run", "--month", "2026-02", "--until", "ingest", "-w", launched).code == 0
+    for ref in ("2026-02", "2026-02/001"):
+        done = call("show", ref, "-w", launched)
+        assert done.code == 0
+        assert "unfinished" in done.out
+        assert "train 27" in done.out
+    (launched / "feedback/2026-02.jsonl").write_text("")
+    assert call("run", "--month", "2026-02", "--allow-empty", "-w", launched).code == 0
+    assert "no feedback" in call("show", "2026-02", "-w", launched).out

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.errors import ArtifactCorrupt, NoInput
+from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput
 from pipeline.labels import LabelSet
 from pipeline.modeling.checkpoint import (
     Classifier,
@@ -17,6 +17,7 @@ from pipeline.modeling.checkpoint import (
     load_classifier,
     load_language_model,
     new_classifier,
+    require_length,
     save_classifier,
 )
 from tests import language_models
@@ -182,3 +183,20 @@ def test_a_language_model_without_a_padding_token_can_be_padded(tmp_path: Path) 
     loaded = load_language_model(folder)
     assert loaded.tokenizer.pad_token_id == 0
     assert not loaded.model.training
+
+
+@pytest.mark.parametrize(("architecture", "longest"), [("bert", 32), ("distilbert", 32), ("roberta", 39)])
+def test_the_longest_text_is_as_long_as_the_model_has_positions(
+    make: Make, architecture: str, longest: int
+) -> None:
+    model = make(architecture).model
+
+    def read(tokens: int) -> None:
+        model(input_ids=torch.full((1, tokens), 7), attention_mask=torch.ones(1, tokens, dtype=torch.int64))
+
+    require_length(model, longest)
+    read(longest)
+    with pytest.raises(BadConfig, match=f"reads at most {longest} tokens"):
+        require_length(model, longest + 1)
+    with pytest.raises((RuntimeError, IndexError)):
+        read(longest + 1)

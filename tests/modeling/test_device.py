@@ -18,15 +18,16 @@ def test_auto_is_the_cpu_where_there_is_no_gpu() -> None:
     assert choose_device("auto") == CPU
 
 
-@pytest.mark.parametrize("request_", ["gpu", "cuda:", "cuda:-1", "cuda:1234", "CPU", "cpu:0", "cuda:١"])
+@pytest.mark.parametrize("request_", ["gpu", "cuda:", "cuda:0", "CPU", "cpu:0"])
 def test_another_form_is_a_usage_error(request_: str) -> None:
-    with pytest.raises(UsageError, match="expected auto, cpu, cuda or cuda:N"):
+    with pytest.raises(UsageError, match=r"expected auto, cpu or cuda.*CUDA_VISIBLE_DEVICES"):
         choose_device(request_)
 
 
-def test_a_gpu_that_is_not_there_is_a_usage_error_with_their_number() -> None:
-    with pytest.raises(UsageError, match=r"--device cuda:999: torch sees \d+ CUDA device"):
-        choose_device("cuda:999")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="torch sees no CUDA device"):
+        choose_device("cuda")
 
 
 @pytest.mark.gpu

@@ -60,3 +60,19 @@ def test_the_months_must_be_a_range(launched: Path) -> None:
 
 def test_a_workspace_without_launch_needs_data(new_workspace: Path) -> None:
     assert call("backtest", "-w", new_workspace, "--months", "2026-02..2026-02").code == 66
+
+
+def test_a_launch_month_without_golden_set_is_refused_before_anything_is_trained(launched: Path) -> None:
+    (launched / "golden/2026-01.jsonl").unlink()
+    done = call("backtest", "-w", launched, "--months", "2026-02..2026-02", "--arms", "freeze")
+    assert done.code == 66
+    assert "2026-01: no golden set of the launch month" in done.err
+    assert "golden/2026-01.jsonl" in done.err
+    assert not (launched / "backtest/seed-0").exists()
+
+
+def test_plain_needs_validation_rows_to_choose_its_learning_rate(launched: Path) -> None:
+    words = ("--months", "2026-02..2026-02", "--arms", "plain", "-o", "ingest.validation=0")
+    done = call("backtest", "-w", launched, *words)
+    assert done.code == 2
+    assert "2026-02: no validation rows, and plain's learning rate is chosen on them" in done.err

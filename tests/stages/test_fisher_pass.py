@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.errors import BadData, UsageError
+from pipeline.errors import BadConfig, BadData, UsageError
 from pipeline.ewc import fisher
 from pipeline.feedback import Row
 from pipeline.modeling import memory
@@ -106,7 +106,7 @@ def test_a_text_of_one_token_predicts_nothing_and_is_refused(language_model: Pat
 
 
 def test_more_tokens_than_a_language_model_reads_are_refused(language_model: Path) -> None:
-    with pytest.raises(UsageError, match=r"model.max_length 64: .* reads at most 16 tokens"):
+    with pytest.raises(BadConfig, match=r"model.max_length 64: .* reads at most 16 tokens"):
         passed(language_model, SEQUENCES, estimator="mc", max_length=64)
 
 

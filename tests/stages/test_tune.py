@@ -14,7 +14,7 @@ from pipeline.errors import BadConfig, UsageError
 from pipeline.months import Month
 from pipeline.stages.month import Request, month_context
 from pipeline.stages.stage import RunContext
-from pipeline.stages.trial import Losses, Trial, penalised, prepare_trial
+from pipeline.stages.trial import Losses, Trial, months_summed, penalised, prepare_trial
 from pipeline.stages.tune import TuneSettings, frontier, tune_month, tuned_key, write_choice
 from pipeline.stages.tune_record import TuneResult, recorded_frontier, save_tuning
 from pipeline.store.run_directory import RunDirectory, Workspace
@@ -139,6 +139,26 @@ def test_more_trainings_than_allowed_are_not_made() -> None:
     planted = Planted([1.0, 1.0, 2.0, 2.0], misjudged=20.0)
     run(planted, most_trainings=1)
     assert len(planted.trained) == 2
+
+
+def test_a_search_that_stops_before_the_first_lambda_says_so() -> None:
+    assert "stopped at 0 trainings" in run(Planted([0.0, 0.0, 2.0, 2.0]), most_trainings=0).reason
+
+
+@pytest.mark.parametrize(
+    ("gamma", "months", "summed"), [(1.0, "online", 2.0), (0.5, "online", 1.5), (0.5, "separate", 2.0)]
+)
+def test_the_penaltys_fisher_is_a_sum_over_months_in_which_gamma_fades_the_earlier_ones(
+    promoted: Path, cli: Callable[..., Any], gamma: float, months: str, summed: float
+) -> None:
+    wishes = (f"ewc.gamma={gamma}", f"ewc.months={months}", "arm=ewc")
+    words = [word for wish in wishes for word in ("-o", wish)]
+    assert cli("run", "--month", "2026-03", "--until", "fisher", "-w", promoted, *words).code == 0
+    config = load_config(promoted / "retrain.yaml", overrides=wishes)
+    context = month_context(Workspace(promoted), config, Month(2026, 3), device="cpu")
+    assert context.base is not None
+    file = promoted / context.base.path / "fisher.safetensors"
+    assert months_summed(context, context.base, file) == summed
 
 
 def test_frontier_is_read_back_as_it_was_saved(tmp_path: Path) -> None:

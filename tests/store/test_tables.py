@@ -39,7 +39,7 @@ def parquet(folder: Path, columns: dict[str, Any], **options: Any) -> list[Row]:
     return read_table(folder / "t.parquet")
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "JSONL"])
 def test_the_three_kinds_give_the_same_records(tmp_path: Path, suffix: str) -> None:
     records: list[dict[str, object]] = [
         {"text": 'say "hi", \N{SNOWMAN}', "label": "greeting", "predicted": None},
@@ -52,7 +52,7 @@ def test_the_three_kinds_give_the_same_records(tmp_path: Path, suffix: str) -> N
     if suffix == "parquet":
         rows = parquet(tmp_path, {name: [r[name] for r in records] for name in records[0]})
     else:
-        rows = table(tmp_path, f"t.{suffix}", data[suffix])
+        rows = table(tmp_path, f"t.{suffix}", data[suffix.lower()])
     assert [row.value for row in rows] == records
     assert rows[0].line == (2 if suffix == "csv" else 1)
 
