@@ -141,6 +141,8 @@ def _range(text: str) -> "tuple[Month, Month]":
     first, separator, last = text.partition("..")
     if not separator:
         raise UsageError(f"--months {text}: expected A..B, such as 2026-02..2026-07")
+    if Month.parse(first) > Month.parse(last):
+        raise UsageError(f"--months {text}: ends before it begins; expected A..B, such as 2026-02..2026-07")
     return Month.parse(first), Month.parse(last)
 
 

@@ -19,11 +19,12 @@ from cli.options import (
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
+    existing_root,
     locked,
     prepare_torch,
     workspace_root,
 )
-from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput, UsageError
+from pipeline.errors import ArtifactCorrupt, BadConfig, UsageError
 
 if TYPE_CHECKING:
     from pipeline.store.run_directory import Workspace
@@ -156,7 +157,4 @@ def schedule(
 def _workspace(workspace: Path | None, config_file: Path | None) -> "Workspace":
     from pipeline.store.run_directory import Workspace
 
-    space = Workspace(workspace_root(workspace, config_file))
-    if not space.root.is_dir():
-        raise NoInput(f"{space.root}: there is no such workspace. Run: retrain init {space.root}")
-    return space
+    return Workspace(existing_root(workspace, config_file))

@@ -17,6 +17,7 @@ from cli.options import (
     ThreadsOption,
     WorkspaceOption,
     config_of,
+    existing_root,
     prepare_torch,
     workspace_root,
 )
@@ -102,7 +103,7 @@ def status(
     from pipeline.stages.history import workspace_history
     from pipeline.store.run_directory import Workspace
 
-    history = workspace_history(Workspace(workspace_root(workspace, config_file)))
+    history = workspace_history(Workspace(existing_root(workspace, config_file)))
     if as_json:
         render.document(asdict(history))
         return

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.errors import NoInput
+
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.months import Month
@@ -45,6 +47,18 @@ def workspace_root(workspace: Path | None, config_file: Path | None) -> Path:
     if config_file is not None:
         return config_file.parent
     return Path(os.environ.get("RETRAIN_WORKSPACE") or ".")
+
+
+def existing_root(workspace: Path | None, config_file: Path | None) -> Path:
+    """`workspace_root`, of a workspace that is there.
+
+    Raises:
+        NoInput: it is not, or the folder is none.
+    """
+    root = workspace_root(workspace, config_file)
+    if config_file is None and not any((root / name).exists() for name in ("retrain.yaml", "runs")):
+        raise NoInput(f"{root.absolute()}: there is no such workspace. Run: retrain init {root}")
+    return root
 
 
 def config_of(

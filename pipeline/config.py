@@ -260,19 +260,22 @@ def load_config(
         BadConfig: naming the file, every wrong key and what was expected.
     """
     values = _read_yaml(file) if file is not None else {}
-    origin = str(file) if file is not None else "configuration"
+    origins = [str(file)] if file is not None else []
     for name, text in sorted((environment or {}).items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in ENVIRONMENT_KEYS_ELSEWHERE:
             path = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
             _assign(values, path, text, where=f"environment variable {name}")
+            origins.append(name)
     for override in overrides:
         path, separator, text = override.partition("=")
         if not separator:
             raise BadConfig(f"-o {override}: expected KEY=VALUE, such as -o ewc.lambda=10")
         _assign(values, path.strip(), text, where=f"-o {override}")
+        origins.append(f"-o {path.strip()}")
     try:
         return Config.model_validate(values)
     except ValidationError as error:
+        origin = ", ".join(dict.fromkeys(origins)) or "configuration"
         lines = [f"{origin}: {error.error_count()} problem(s). Run: retrain config schema"]
         for problem in error.errors(include_url=False):
             key = ".".join(str(part) for part in problem["loc"]) or "(top)"

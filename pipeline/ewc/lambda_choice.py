@@ -90,10 +90,11 @@ def choose(trained: Sequence[Measured], *, plain: Measured, keep: float) -> Choi
     for point in harmless:
         if -point.new_change >= keep * gain:
             share = -point.new_change / gain
+            harmless_by = "is a gain" if point.prior_high < 0.0 else "cannot be told from zero"
             return Choice(
                 point.lambda_,
                 f"lambda {point.lambda_:g} is the smallest whose prior change ({point.prior_change:+.4f} nats, interval "
-                f"{point.prior_low:+.4f} to {point.prior_high:+.4f}) cannot be told from zero; it keeps {share:.0%} of the "
+                f"{point.prior_low:+.4f} to {point.prior_high:+.4f}) {harmless_by}; it keeps {share:.0%} of the "
                 f"plain gain (at least {keep:.0%} is asked for)"
                 + ("; plain fine-tuning does no measurable harm either" if plain.is_harmless else ""),
             )

@@ -107,17 +107,23 @@ def load_classifier(folder: Path) -> Classifier:
     return Classifier(model, tokenizer, labels)
 
 
-def require_length(model: Any, max_length: int) -> None:
-    """Refuse texts longer than the model has positions for.
-
-    Raises:
-        BadConfig: naming the most that it reads.
-    """
-    longest = getattr(model.config, "max_position_embeddings", None)
+def longest_text(model: Any) -> int | None:
+    """The most tokens that a text may have, special tokens included; None where the model sets no limit."""
+    longest: int | None = getattr(model.config, "max_position_embeddings", None)
     for name, module in model.named_modules():
         # RoBERTa's kind counts positions from the one after its padding index
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             longest = module.num_embeddings - module.padding_idx - 1
+    return longest
+
+
+def require_length(model: Any, max_length: int) -> None:
+    """Refuse a setting that lets texts be longer than the model reads.
+
+    Raises:
+        BadConfig: naming the most that it reads.
+    """
+    longest = longest_text(model)
     if longest is not None and max_length > longest:
         raise BadConfig(
             f"model.max_length {max_length}: {type(model).__name__} reads at most {longest} tokens. "

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.modeling.batches import Encoded, encode, padded_batches
-from pipeline.modeling.checkpoint import Classifier, require_length
+from pipeline.modeling.checkpoint import Classifier, longest_text
 
 
 @torch.no_grad()
@@ -31,13 +31,9 @@ def logits(classifier: Classifier, encoded: Sequence[Encoded]) -> Tensor:
 
 
 def predict(classifier: Classifier, texts: Sequence[str], max_length: int) -> list[tuple[str, float]]:
-    """The most probable label of each text and its probability, 0 to 1.
-
-    Raises:
-        BadConfig: when `max_length` is more than the model reads.
-    """
-    require_length(classifier.model, max_length)
-    probabilities = logits(classifier, encode(classifier.tokenizer, texts, max_length)).softmax(dim=1)
+    """The most probable label of each text, cut to what the model reads, and its probability, 0 to 1."""
+    length = min(max_length, longest_text(classifier.model) or max_length)
+    probabilities = logits(classifier, encode(classifier.tokenizer, texts, length)).softmax(dim=1)
     confidence, ids = probabilities.max(dim=1)
     return [(classifier.labels.names[i], c) for i, c in zip(ids.tolist(), confidence.tolist(), strict=True)]
 

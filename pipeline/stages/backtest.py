@@ -17,9 +17,9 @@ from pipeline.progress import Progress, silent
 from pipeline.stages.backtest_result import BacktestResult, advice, arm_result
 from pipeline.stages.finetune import METRICS_FILE
 from pipeline.stages.golden_sets import golden_file
-from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
+from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE, require_feedback
 from pipeline.stages.journal import Clock
-from pipeline.stages.lineage import ancestors
+from pipeline.stages.lineage import ancestors, recorded_as_empty
 from pipeline.stages.month import Request, launch, run_month
 from pipeline.stages.new_workspace import make_workspace
 from pipeline.stages.stage import LaunchInput
@@ -58,16 +58,18 @@ def backtest(
         launch_month: its month; `months` follow it.
 
     Raises:
-        UsageError: an unknown arm, or no validation rows to choose plain's learning rate by. NoInput: no months, or
-            no golden set of the launch month.
+        UsageError: an unknown arm, or no validation rows to choose plain's learning rate by. NoInput: no months,
+            months without feedback that are not recorded as empty, or no golden set of the launch month.
     """
     unknown = sorted(set(arms) - set(ARMS))
     if unknown:
         raise UsageError(f"--arms {','.join(unknown)}: expected some of {', '.join(ARMS)}")
-    if not months:
-        raise NoInput("--months: there is no month after the launch to replay")
+    empty = [month for month in months if recorded_as_empty(source, month)]
     config = reading_from(source, config)
-    _require_measurable(source, config, launch_month)
+    measured = [month for month in months if month not in empty]
+    if not measured:
+        raise NoInput("--months: there is no month with feedback after the launch to replay")
+    _require_measurable(source, config, launch_month, measured)
     workspaces: dict[tuple[str, int], Workspace] = {}
     rates: dict[tuple[str, int], float] = {}
     for seed in seeds:
@@ -82,7 +84,7 @@ def backtest(
             of_arm = arm_config(seeded, arm)
             if arm == "plain":
                 of_arm = _best_plain(
-                    of_arm, folder / f"seed-{seed}", launch_data, launch_month, months[0], checkpoint,
+                    of_arm, folder / f"seed-{seed}", launch_data, launch_month, measured[0], checkpoint,
                     request=request, clock=clock, progress=progress,
                 )  # fmt: skip
             ensure_launched(
@@ -93,7 +95,7 @@ def backtest(
                     space,
                     of_arm,
                     month,
-                    request=replace(request, promote=True),
+                    request=replace(request, promote=True, allow_empty=month in empty),
                     clock=clock,
                     progress=progress,
                 )
@@ -105,14 +107,24 @@ def backtest(
             {s: workspaces[arm, s] for s in seeds},
             {s: rates[arm, s] for s in seeds},
             launch_month,
-            months,
+            measured,
         )
         for arm in arms
     )
-    return BacktestResult(tuple(map(str, months)), tuple(seeds), results, advice(results))
+    return BacktestResult(tuple(map(str, measured)), tuple(seeds), results, advice(results))
 
 
-def _require_measurable(source: Workspace, config: Config, launch_month: Month) -> None:
+def _require_measurable(
+    source: Workspace, config: Config, launch_month: Month, months: Sequence[Month]
+) -> None:
+    """Find out before any training what a month would fail for."""
+    for month in months:
+        try:
+            require_feedback(source, config, month)
+        except NoInput as error:
+            raise NoInput(
+                f"{str(error).partition('. ')[0]}. Put it there, or leave the month out of --months"
+            ) from None
     if not config.ingest.golden_fraction and golden_file(source, config.golden.path, launch_month) is None:
         raise NoInput(
             f"{launch_month}: no golden set of the launch month, which is what a backtest watches. Put it at "
@@ -213,7 +225,7 @@ def _best_plain(
         ensure_launched(
             space, tried, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress
         )
-        wish = replace(request, until="finetune")
+        wish = replace(request, until="finetune", allow_gap=True)
         run_month(space, tried, month, request=wish, clock=clock, progress=progress)
         attempt = space.latest_attempt(month)
         assert attempt is not None

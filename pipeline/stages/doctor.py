@@ -5,7 +5,11 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from pipeline.config import load_config
 from pipeline.errors import RetrainError
+from pipeline.months import Month
+from pipeline.stages.golden_sets import golden_file
+from pipeline.stages.lineage import ancestors
 from pipeline.store import atomic
 from pipeline.store.environment import gather_environment
 from pipeline.store.lock import holder_of
@@ -52,6 +56,7 @@ def examine(workspace: Workspace, *, now: datetime, device: str = "auto") -> lis
         ]
     return [
         *found,
+        *_inputs(workspace),
         _permissions(workspace),
         _write(workspace),
         _disk(workspace),
@@ -91,6 +96,24 @@ def _software(device: str) -> list[Finding]:
             + (f"; more threads than cores are slower. Run with --threads {cores}" if crowded else ""),
         ),
     ]
+
+
+def _inputs(workspace: Workspace) -> list[Finding]:
+    """The configuration, the registry, and the golden sets of the champion's line."""
+    try:
+        config = load_config(workspace.config_file, environment=os.environ)
+    except RetrainError as error:
+        return [Finding("configuration", False, str(error))]
+    found = [Finding("configuration", True, str(workspace.config_file))]
+    try:
+        champion = read_registry(workspace).champion
+        line = [Month.parse(ref.month) for ref in ancestors(workspace, champion)]
+    except RetrainError as error:
+        return [*found, Finding("registry", False, str(error))]
+    found.append(Finding("registry", True, f"champion of {line[-1]}" if line else "no champion yet"))
+    lacking = [str(m) for m in line if golden_file(workspace, config.golden.path, m) is None]
+    advice = f"none of {', '.join(lacking)}: the gate refuses without. Put them at {config.golden.path}"
+    return [*found, Finding("golden sets", not lacking, advice if lacking else f"of {len(line)} month(s)")]
 
 
 def _permissions(workspace: Workspace) -> Finding:
@@ -141,8 +164,8 @@ def _clock(workspace: Workspace, now: datetime) -> Finding:
         )
     try:
         times = [entry.at for entry in read_registry(workspace).history]
-    except RetrainError as error:
-        return Finding("clock", False, str(error))
+    except RetrainError:
+        times = []  # told as the registry's
     last = max((datetime.fromisoformat(at) for at in times), default=EARLIEST)
     if last > now + TOLERANCE:
         return Finding(

@@ -112,17 +112,17 @@ def _classifier(
     checkpoint: Path, rows: Sequence[Row], sample: Sequence[Row], settings: "FisherSettings"
 ) -> _Subject:
     from pipeline.modeling.batches import keyed_batches
-    from pipeline.modeling.checkpoint import load_classifier, require_length
+    from pipeline.modeling.checkpoint import load_classifier, longest_text
 
     classifier = load_classifier(checkpoint)
-    require_length(classifier.model, settings.max_length)
     unknown = sorted({row.label for row in rows} - set(classifier.labels.names))
     if unknown:
         raise ArtifactCorrupt(
             f"{checkpoint}: the data has labels that the checkpoint's label2id lacks: {', '.join(unknown[:3])}. "
             "Give the data that this checkpoint was trained on with --data FILE"
         )
-    tokenised = examples(classifier.tokenizer, sample, classifier.labels, settings.max_length)
+    length = min(settings.max_length, longest_text(classifier.model) or settings.max_length)
+    tokenised = examples(classifier.tokenizer, sample, classifier.labels, length)
     return _Subject(
         classifier.model,
         classifier.tokenizer,

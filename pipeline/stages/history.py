@@ -16,6 +16,7 @@ from pipeline.store import atomic
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.tables import read_jsonl
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def attempt_details(workspace: Workspace, ref: str) -> AttemptDetails:
         ),
         "new labels": ", ".join(summary.get("new_labels", [])) or "none",
         "penalty": ", ".join(f"{k} {_short(v)}" for k, v in (manifest.penalty or {"kind": "none"}).items()),
+        **({"failed": failure} if (failure := _last_failure(attempt)) else {}),
         "folder": str(attempt.folder),
     }
     record = {
@@ -124,6 +126,13 @@ def attempt_details(workspace: Workspace, ref: str) -> AttemptDetails:
         "deltas": deltas,
     }
     return AttemptDetails(facts, record, card, verdict, deltas)
+
+
+def _last_failure(attempt: RunDirectory) -> str | None:
+    """Why the attempt's last command failed; None where it went on since."""
+    events = read_jsonl(attempt.events_file) if attempt.events_file.exists() else []
+    last = events[-1] if events else {}
+    return f"{last['stage']}: {last['error']}" if last.get("event") == "failed" else None
 
 
 def _short(value: str | float) -> str:

@@ -234,6 +234,13 @@ def _body(context: RunContext, folder: Path) -> None:
         )
     known = checkpoint_labels(context.workspace.root / context.base.path).names if context.base else ()
     new = checked.labels.names[len(known) :]
+    if checked.rejected:
+        logger.info(
+            "ingest: %d of %d rows are refused; rejected.jsonl says why. First: %s",
+            len(checked.rejected),
+            count,
+            _reason(checked.rejected[0]),
+        )
     rows, aside = list(checked.rows), list[Row]()
     seed, settings = context.config.seed, context.config.ingest
     if settings.golden_fraction and context.month not in _golden(context):
@@ -245,6 +252,12 @@ def _body(context: RunContext, folder: Path) -> None:
         lines = [{"id": row.id, "text": row.text, "label": row.label} for row in aside]
         write_jsonl(folder / OWN_GOLDEN_FILE, lines)
     atomic.write_json(folder / LABELS_FILE, list(checked.labels.names))
+    if context.launch is not None and context.month not in _golden(context) and not aside:
+        logger.warning(
+            "ingest: %s has no golden set, and the gate refuses every later month without it. Put one at %s",
+            context.month,
+            context.config.golden.path.replace("{month}", str(context.month)),
+        )
     learned = _learned_golden_rows(context)
     if learned:
         logger.warning(
@@ -297,8 +310,12 @@ def _plain(record: Any) -> Any:
 
 
 def _reasons(checked: CheckedRows, folder: Path) -> str:
-    shown = "; ".join(f"{r.file} line {r.line}: {r.reason}" for r in checked.rejected[:3])
+    shown = "; ".join(map(_reason, checked.rejected[:3]))
     return f"First: {shown}. All are in {folder / REJECTED_FILE}" if shown else "The files hold no rows"
+
+
+def _reason(rejection: Rejection) -> str:
+    return f"{rejection.file} line {rejection.line}: {rejection.reason}"
 
 
 def _shown(workspace: Workspace, file: Path) -> str:

@@ -32,9 +32,14 @@ class Journal:
 
     def tell(self, event: str, text: str, **facts: object) -> None:
         """Record an event, and say `text` in the log and to whoever listens to the `retrain` logger."""
-        at = self._clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._attempt.append_event(event, at=at, **facts)
+        self._attempt.append_event(event, at=_now(self._clock), **facts)
         logger.info("%s", text)
+
+    def record(self, event: str, text: str, **facts: object) -> None:
+        """Record an event and `text` in the attempt alone."""
+        at = _now(self._clock)
+        self._attempt.append_event(event, at=at, **facts)
+        self._attempt.log(f"{at} {text}")
 
 
 class _RunLog(logging.Handler):
@@ -43,5 +48,8 @@ class _RunLog(logging.Handler):
         self._attempt, self._clock = attempt, clock
 
     def emit(self, record: logging.LogRecord) -> None:
-        at = self._clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._attempt.log(f"{at} {record.getMessage()}")
+        self._attempt.log(f"{_now(self._clock)} {record.getMessage()}")
+
+
+def _now(clock: Clock) -> str:
+    return clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")

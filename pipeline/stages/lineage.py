@@ -59,6 +59,12 @@ def refused_months(workspace: Workspace, base: CheckpointRef, month: Month) -> l
     return refused
 
 
+def recorded_as_empty(workspace: Workspace, month: Month) -> bool:
+    """Whether the month's newest finished attempt says that there was no feedback."""
+    manifest = _finished(workspace, month)
+    return manifest is not None and manifest.candidate is None
+
+
 def require_no_gap(workspace: Workspace, base: CheckpointRef, month: Month) -> None:
     """Refuse to pass over months that were never run.
 

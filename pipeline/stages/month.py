@@ -1,14 +1,15 @@
 """The monthly job: ingest, Fisher, fine-tune, evaluate, gate, promote; and the launch that precedes it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import yaml
 
 from pipeline.config import Config
-from pipeline.errors import NoInput, UsageError
+from pipeline.errors import NoInput, RetrainError, UsageError
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.recipe import unprotected_growth
@@ -24,7 +25,7 @@ from pipeline.stages.reporting import try_report
 from pipeline.stages.stage import LaunchInput, RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
-from pipeline.store.records import CheckpointRef, GateOutcome, Manifest
+from pipeline.store.records import CheckpointRef, Environment, GateOutcome, Manifest
 from pipeline.store.registry import promote, read_registry, verify_checkpoint
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import commit_stage, open_stage, require_stage
@@ -202,6 +203,9 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
         return _finished_before(context, manifest, request=request, clock=clock)
     if context.base is not None:
         verify_checkpoint(context.workspace, context.base)
+    environment = environment_of(
+        context, threads=request.threads
+    )  # refuses a device before anything is written
     if any(step.runs and step.finished for step in steps) or (
         manifest is not None and manifest.status == "finished"
     ):
@@ -209,17 +213,29 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
     atomic.make_folder(context.attempt.folder)
     journal = Journal(context.attempt, clock)
     with journal.listening():
-        context.attempt.write_manifest(_started(context, request, steps))
+        context.attempt.write_manifest(_started(context, request, steps, environment))
         journal.tell("started", f"{context.month}: attempt {context.attempt.attempt}, {_kind(context)}")
         for step in steps:
             if step.runs:
-                _run_stage(context, step, journal)
+                with _recorded_failure(journal, step.stage.name):
+                    _run_stage(context, step, journal)
             if step.stage is INGEST:
                 _tell_recipe(context, journal)
             if step.stage.name == request.until:
                 journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
                 return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
         return _decide(context, request=request, clock=clock, journal=journal)
+
+
+@contextmanager
+def _recorded_failure(journal: Journal, stage: str) -> Iterator[None]:
+    """Keep in the attempt why a stage failed, for who reads it later."""
+    try:
+        yield
+    except Exception as error:
+        what = str(error) if isinstance(error, RetrainError) else f"{type(error).__name__}: {error}"
+        journal.record("failed", f"{stage}: {what}", stage=stage, error=what)
+        raise
 
 
 def _require_stages(request: Request, stages: Sequence[Stage]) -> None:
@@ -281,7 +297,9 @@ def _run_stage(context: RunContext, step: PlannedStage, journal: Journal) -> Non
     )
 
 
-def _started(context: RunContext, request: Request, steps: Sequence[PlannedStage]) -> Manifest:
+def _started(
+    context: RunContext, request: Request, steps: Sequence[PlannedStage], environment: Environment
+) -> Manifest:
     fresh = [step.stage.name for step in steps if not step.runs]
     text = yaml.safe_dump(context.config.resolved(), sort_keys=False, allow_unicode=True).encode()
     if not context.attempt.config_file.exists() or context.attempt.config_file.read_bytes() != text:
@@ -296,7 +314,7 @@ def _started(context: RunContext, request: Request, steps: Sequence[PlannedStage
         config=context.config.resolved(),
         parent=context.base,
         candidate=None,
-        environment=environment_of(context, threads=request.threads),
+        environment=environment,
         stages={name: require_stage(context.output(name)) for name in fresh},
         files={context.attempt.config_file.name: sha256_file(context.attempt.config_file)},
         command=request.command,
@@ -386,7 +404,7 @@ def _empty_month(context: RunContext, *, request: Request, clock: Clock) -> Outc
             return _finished_before(context, manifest, request=request, clock=clock)
         context = replace(context, attempt=context.workspace.new_attempt(context.month))
     atomic.make_folder(context.attempt.folder)
-    manifest = _started(context, request, ())
+    manifest = _started(context, request, (), environment_of(context, threads=request.threads))
     context.attempt.write_manifest(manifest.model_copy(update={"status": "finished", "exit_code": DONE}))
     Journal(context.attempt, clock).tell(
         "finished", f"{context.month}: no feedback, nothing to learn", status="empty"

@@ -18,6 +18,7 @@ from pipeline.store.records import (
     read_registry_file,
     write_record,
 )
+from pipeline.store.remaking import remaking
 from pipeline.store.run_directory import Workspace
 
 
@@ -112,7 +113,7 @@ def verify_checkpoint(workspace: Workspace, ref: CheckpointRef) -> None:
         ArtifactCorrupt: it is missing or has another hash.
     """
     folder = workspace.resolve(ref.path)
-    mend = f"Restore it from a backup, or run: retrain run --month {ref.month} --force"
+    mend = f"Restore it from a backup, or run: {remaking(workspace.runs / ref.month)}"
     try:
         found = checkpoint_hash(folder)
     except NoInput:

@@ -12,11 +12,11 @@ from pipeline.store import atomic
 from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.records import CheckpointRef, Manifest, read_record, read_registry_file, write_record
 from pipeline.store.refusals import explained
+from pipeline.store.remaking import MONTH_FORM, remaking
 
 STAGES = ("ingest", "fisher", "finetune", "eval")
 """The stages' folders, in the order in which they run."""
 
-_MONTH = re.compile(r"\A(?!0000)[0-9]{4}-(0[1-9]|1[0-2])\Z")
 _NUMBER = re.compile(r"\A[0-9]{3,6}\Z")
 
 
@@ -92,12 +92,12 @@ class RunDirectory:
         manifest = read_record(
             self.manifest_file,
             Manifest,
-            mend=f"Restore it from a backup, or run: retrain run --month {self.folder.parent.name} --force",
+            mend=f"Restore it from a backup, or run: {remaking(self.folder.parent)}",
         )
         if manifest.attempt != self.attempt:
             raise ArtifactCorrupt(
                 f"{self.manifest_file}: belongs to attempt {manifest.attempt}, not to {self.attempt}. "
-                f"Restore it from a backup, or run: retrain run --month {self.folder.parent.name} --force"
+                f"Restore it from a backup, or run: {remaking(self.folder.parent)}"
             )
         return manifest
 
@@ -117,7 +117,7 @@ class RunDirectory:
             if present.status == "finished":
                 raise UsageError(
                     f"{self.manifest_file}: attempt {self.attempt} is finished and is not changed any more. "
-                    f"Run: retrain run --month {self.folder.parent.name} --force"
+                    f"Run: {remaking(self.folder.parent)}"
                 )
         write_record(self.manifest_file, manifest, read_only=manifest.status == "finished")
 
@@ -215,7 +215,9 @@ class Workspace(os.PathLike[str]):
 
     def months(self) -> list[Month]:
         """The months that have attempts, in order."""
-        return [Month.parse(folder.name) for folder in _folders(self.runs, _MONTH) if self._attempts(folder)]
+        return [
+            Month.parse(folder.name) for folder in _folders(self.runs, MONTH_FORM) if self._attempts(folder)
+        ]
 
     def attempts(self, month: Month) -> list[RunDirectory]:
         """A month's attempts, oldest first; a folder in which nothing was written yet is none.
@@ -240,7 +242,7 @@ class Workspace(os.PathLike[str]):
             UsageError: it is not such an id. NoInput: there is no such attempt.
         """
         month, _, number = attempt_id.partition("/")
-        if not _MONTH.match(month) or not _NUMBER.match(number):
+        if not MONTH_FORM.match(month) or not _NUMBER.match(number):
             raise UsageError(f"attempt {attempt_id!r}: expected an id such as 2026-03/001")
         for run in self.attempts(Month.parse(month)):
             if run.folder.name == number:
@@ -278,10 +280,10 @@ class Workspace(os.PathLike[str]):
                     f"{self.registry_file}: there is no champion yet. Run: retrain launch --data FILE"
                 )
             return self._found(champion, self.attempt(champion.attempt))
-        if _MONTH.match(ref):
+        if MONTH_FORM.match(ref):
             return self._find_month(Month.parse(ref))
         month, _, number = ref.partition("/")
-        if _MONTH.match(month) and _NUMBER.match(number):
+        if MONTH_FORM.match(month) and _NUMBER.match(number):
             run = self.attempt(ref)
             return self._found(self._candidate(run), run)
         return self._find_path(ref)
@@ -319,7 +321,7 @@ class Workspace(os.PathLike[str]):
                 self.resolve(self.relative(path))
                 month, _, rest = path.relative_to(self.runs).as_posix().partition("/")
                 number, _, rest = rest.partition("/")
-                if _MONTH.match(month) and _NUMBER.match(number):
+                if MONTH_FORM.match(month) and _NUMBER.match(number):
                     run = self.attempt(f"{month}/{number}")
                     if not rest:
                         return self._found(self._candidate(run), run)
@@ -350,7 +352,7 @@ class Workspace(os.PathLike[str]):
         if atomic.kind_of(checkpoint) != "folder":
             raise ArtifactCorrupt(
                 f"{checkpoint}: is missing; attempt {run.attempt} names it. "
-                f"Restore it from a backup, or run: retrain run --month {ref.month} --force"
+                f"Restore it from a backup, or run: {remaking(self.runs / ref.month)}"
             )
         return Found(checkpoint, run, ref)
 

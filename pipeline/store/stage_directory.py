@@ -4,7 +4,6 @@ While a stage works, `.NAME.partial` holds `identity.json` (what the work is for
 `resume/` (what the work can go on from). The finished folder holds the outputs and `record.json`.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from pipeline.store import atomic
 from pipeline.store.hashing import FISHER_FILE, sha256_file, sha256_json
 from pipeline.store.records import StageRecord, read_record, write_record
 from pipeline.store.refusals import explained
+from pipeline.store.remaking import remaking
 
 RECORD_FILE = "record.json"
 IDENTITY_FILE = "identity.json"
 RESUME_FOLDER = "resume"
-
-_MONTH = re.compile(r"\A[0-9]{4}-[0-9]{2}\Z")
 
 
 def partial_folder(target: Path) -> Path:
@@ -125,7 +123,9 @@ def require_stage(target: Path) -> StageRecord:
     """
     record = read_stage(target)
     if record is None:
-        raise NoInput(f"{target}: there is no finished stage. Run: retrain run --month {_month(target)}")
+        raise NoInput(
+            f"{target}: there is no finished stage. Run: {remaking(target.parent.parent, force=False)}"
+        )
     return record
 
 
@@ -193,11 +193,5 @@ def _files(folder: Path, target: Path, prefix: str = "") -> Iterator[str]:
             yield prefix + path.name
 
 
-def _month(target: Path) -> str:
-    """The month in a stage's path, runs/<month>/<attempt>/<stage>, for commands that can be copied."""
-    name = target.parent.parent.name
-    return name if _MONTH.match(name) else "MONTH"
-
-
 def _again(target: Path) -> str:
-    return f"Run the month again in a new attempt: retrain run --month {_month(target)} --force"
+    return f"Run the month again in a new attempt: {remaking(target.parent.parent)}"

@@ -9,6 +9,7 @@ from pipeline.store.fisher_file import check_binding, check_values, read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files, sha256_file
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
+from pipeline.store.remaking import remaking
 from pipeline.store.run_directory import STAGES, RunDirectory, Workspace
 from pipeline.store.stage_directory import read_stage, verify_stage
 
@@ -39,6 +40,8 @@ def verify_workspace(workspace: Workspace) -> Verification:
     except RetrainError as error:
         return Verification(0, 0, (*problems, str(error)))
     for run in runs:
+        if not run.has_manifest() and not run.events_file.exists():
+            continue  # killed before it began, while it took over stages that were fresh
         attempts += 1
         try:
             files += verify_attempt(workspace, run)
@@ -142,4 +145,4 @@ def _check_finite(checkpoint: Path) -> None:
 
 
 def _again(run: RunDirectory) -> str:
-    return f"Restore it from a backup, or run: retrain run --month {run.folder.parent.name} --force"
+    return f"Restore it from a backup, or run: {remaking(run.folder.parent)}"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,12 @@ TABLE = {
     "UsageError": 2, "TrainingDiverged": 4, "ArtifactCorrupt": 5, "BadData": 65, "NoInput": 66,
     "CannotWrite": 74, "WorkspaceLocked": 75, "AccessDenied": 77, "BadConfig": 78,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setenv("RETRAIN_WORKSPACE", str(tmp_path))
 
 
 def kinds() -> list[type[RetrainError]]:

@@ -45,7 +45,7 @@ def refused_rows(workspace: Path) -> list[dict[str, object]]:
 def test_a_wrong_configuration_tells_all_problems_at_once(launched: Path) -> None:
     done = run(launched, "-o", "ewc.lambda=-1", "-o", "trian.epochs=3", "-o", "gate.confidence=95")
     assert done.code == 78
-    assert f"{launched / 'retrain.yaml'}: 3 problem(s)" in done.err
+    assert "retrain.yaml, -o ewc.lambda, -o trian.epochs, -o gate.confidence: 3 problem(s)" in done.err
     assert all(f"\n  {key}: " in done.err for key in ("ewc.lambda", "trian", "gate.confidence"))
 
 
@@ -336,3 +336,94 @@ def test_a_workspace_that_may_not_be_written_is_access_denied(launched: Path) ->
         launched.chmod(0o700)
     assert done.code == 77
     assert str(launched) in done.err
+
+
+def test_a_device_that_is_lacking_leaves_a_finished_month_as_it_was(promoted: Path) -> None:
+    words = ("--device", "cuda", "-o", "gate.max_drop=1")
+    done = call("run", "--month", "2026-02", "-w", promoted, *words)
+    assert done.code == 2
+    assert [path.name for path in sorted((promoted / "runs/2026-02").iterdir())] == ["001"]
+    assert call("verify", "-w", promoted).code == 0
+
+
+def test_an_attempt_that_was_killed_before_it_began_is_no_damage(promoted: Path) -> None:
+    shutil.copytree(promoted / "runs/2026-02/001/ingest", promoted / "runs/2026-02/002/ingest")
+    assert call("verify", "-w", promoted).code == 0
+
+
+def test_why_a_stage_failed_is_kept_and_shown(launched: Path) -> None:
+    kept = feedback(launched)
+    rewrite(launched, [{**row, "kind": "praise"} for row in kept])
+    assert run(launched).code == 65
+    folder = launched / "runs/2026-02/001"
+    assert "ingest: feedback/2026-02.jsonl: none of 30 rows" in (folder / "run.log").read_text()
+    assert json.loads((folder / "events.jsonl").read_text().splitlines()[-1])["event"] == "failed"
+    assert "failed:" in call("show", "2026-02", "-w", launched).out
+    rewrite(launched, kept)
+    assert run(launched).code == 0
+    assert "failed:" not in call("show", "2026-02", "-w", launched).out
+
+
+def test_a_few_refused_rows_are_told(launched: Path) -> None:
+    rewrite(launched, [*feedback(launched), {"text": "odd", "label": "billing", "kind": "praise"}])
+    done = run(launched, "--until", "ingest")
+    assert done.code == 0
+    assert "ingest: 1 of 31 rows are refused" in done.err
+    assert "feedback/2026-02.jsonl line 31: kind: expected one of" in done.err
+
+
+def test_a_launch_without_a_golden_set_is_warned_of(new_workspace: Path) -> None:
+    (new_workspace / "golden/2026-01.jsonl").unlink()
+    words = ("--data", new_workspace / "launch.jsonl", "--month", "2026-01", "-w", new_workspace)
+    done = call("launch", *words)
+    assert done.code == 0
+    assert "2026-01 has no golden set" in done.err
+    assert "golden/2026-01.jsonl" in done.err
+
+
+def test_a_damaged_launch_is_made_anew_by_the_command_that_is_named(promoted: Path) -> None:
+    weights = promoted / "runs/2026-01/001/finetune/checkpoint/model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    again = ("run", "--month", "2026-02", "--force", "-w", promoted)
+    done = call(*again)
+    assert done.code == 5
+    assert "retrain launch --data FILE --month 2026-01 --force" in done.err
+    words = ("--data", promoted / "launch.jsonl", "--month", "2026-01", "--force", "-w", promoted)
+    assert call("launch", *words).code == 0
+    assert call(*again).code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "name"),
+    [
+        ("nope: 1\n", "retrain.yaml", "configuration"),
+        ("{", "registry.json", "registry"),
+        ("", "golden", "golden sets"),
+    ],
+)
+def test_doctor_finds_what_a_run_would_fail_for(launched: Path, text: str, file: str, name: str) -> None:
+    path = launched / file
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.chmod(0o644)
+        path.write_text(text)
+    findings = json.loads(call("doctor", "-w", launched, "--json").out)
+    assert [item["name"] for item in findings if not item["sound"]] == [name]
+
+
+def test_status_of_a_folder_that_is_no_workspace_is_no_input(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        done = call("status", "-w", folder)
+        assert done.code == 66
+        assert "there is no such workspace" in done.err
+
+
+def test_a_configuration_error_names_where_the_values_come_from(
+    launched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRAIN_EWC__LAMDA", "7")
+    done = run(launched, "-o", "arm=foo")
+    assert done.code == 78
+    assert "retrain.yaml, RETRAIN_EWC__LAMDA, -o arm: 2 problem(s)" in done.err

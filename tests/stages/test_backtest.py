@@ -68,7 +68,7 @@ def test_a_launch_month_without_golden_set_is_refused_before_anything_is_trained
     assert done.code == 66
     assert "2026-01: no golden set of the launch month" in done.err
     assert "golden/2026-01.jsonl" in done.err
-    assert not (launched / "backtest/seed-0").exists()
+    assert not (launched / "backtest/seed-1").exists()
 
 
 def test_plain_needs_validation_rows_to_choose_its_learning_rate(launched: Path) -> None:
@@ -76,3 +76,27 @@ def test_plain_needs_validation_rows_to_choose_its_learning_rate(launched: Path)
     done = call("backtest", "-w", launched, *words)
     assert done.code == 2
     assert "2026-02: no validation rows, and plain's learning rate is chosen on them" in done.err
+
+
+def test_months_run_the_right_way_round(launched: Path) -> None:
+    done = call("backtest", "-w", launched, "--months", "2026-03..2026-02")
+    assert (done.code, "ends before it begins" in done.err) == (2, True)
+
+
+def test_a_month_without_feedback_is_refused_before_anything_is_trained(launched: Path) -> None:
+    done = call("backtest", "-w", launched, "--months", "2026-02..2026-04", "--arms", "freeze")
+    assert done.code == 66
+    assert "2026-04: no feedback" in done.err
+    assert "--allow-empty" not in done.err
+    assert not (launched / "backtest/seed-1").exists()
+
+
+def test_a_month_that_is_recorded_as_empty_is_passed_over(launched: Path) -> None:
+    (launched / "feedback/2026-02.jsonl").unlink()
+    assert call("run", "--month", "2026-02", "--allow-empty", "-w", launched).code == 0
+    words = ("--months", "2026-02..2026-03", "--arms", "head,plain", "--json")
+    done = call("backtest", "-w", launched, *words)
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["months"] == ["2026-03"]
+    assert [arm["arm"] for arm in document["arms"]] == ["head", "plain"]

@@ -28,6 +28,7 @@ PLANNED = stage_record("finetune")
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
+    (tmp_path / "runs" / "2026-01").mkdir(parents=True)
     return tmp_path / "runs" / "2026-03" / "001" / "finetune"
 
 
