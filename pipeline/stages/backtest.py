@@ -27,7 +27,7 @@ from pipeline.stages.tables import rows_of
 from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import Workspace
-from pipeline.store.stage_directory import require_stage
+from pipeline.store.stage_directory import read_stage, require_stage
 from pipeline.store.tables import read_jsonl, write_jsonl
 
 ARMS = ("freeze", "plain", "head", "l2sp", "ewc", "replay", "calibrate", "default", "joint")
@@ -54,7 +54,7 @@ def backtest(
     Args:
         source: the team's workspace, only read.
         folder: where the backtest's workspaces go; what is finished there is used again.
-        launch_data: what the first model is trained on.
+        launch_data: what the first model is trained on; a checkpoint that the workspace adopted is adopted again.
         launch_month: its month; `months` follow it.
 
     Raises:
@@ -70,13 +70,14 @@ def backtest(
     if not measured:
         raise NoInput("--months: there is no month with feedback after the launch to replay")
     _require_measurable(source, config, launch_month, measured)
+    adopted = _adopted_launch(source, launch_month)
     workspaces: dict[tuple[str, int], Workspace] = {}
     rates: dict[tuple[str, int], float] = {}
     for seed in seeds:
         seeded = config.model_copy(update={"seed": seed})
         shared = Workspace(folder / f"seed-{seed}" / "launch")
         ensure_launched(
-            shared, seeded, launch_month, LaunchInput(launch_data, None), request, clock, progress
+            shared, seeded, launch_month, LaunchInput(launch_data, adopted), request, clock, progress
         )
         checkpoint = shared.find(str(launch_month)).checkpoint
         for arm in arms:
@@ -149,6 +150,15 @@ def known_launch_data(source: Workspace, folder: Path) -> Path:
     file = folder / "launch.jsonl"
     write_jsonl(file, [{"id": row.id, "text": row.text, "label": row.label} for row in rows])
     return file
+
+
+def _adopted_launch(source: Workspace, month: Month) -> Path | None:
+    """The launch's checkpoint where the workspace adopted it; None where it was trained, and is trained again."""
+    attempt = source.latest_attempt(month)
+    made = read_stage(attempt.stage("finetune")) if attempt is not None else None
+    if attempt is None or made is None or "adopted checkpoint" not in made.inputs:
+        return None
+    return attempt.checkpoint
 
 
 def reading_from(source: Workspace, config: Config) -> Config:

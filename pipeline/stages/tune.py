@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NEW_FISHER_SAMPLES = 150
 """Rows of the new month that its curvature is averaged over; it decides a shape, not a strength."""
+FEW_ROWS = 50
+"""Validation rows below which an interval is so wide that much harm would go unseen."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,12 @@ def frontier(trial: Trial, settings: TuneSettings) -> TuneResult:
         + (
             f"; stopped at {settings.most_trainings} trainings, others of the grid may do better"
             if unanswered is not None
+            else ""
+        )
+        + (
+            f"; judged on {len(trial.prior_rows)} validation rows of earlier months and {len(trial.new_rows)} of this one, "
+            "which is few: take it as a hint"
+            if min(len(trial.prior_rows), len(trial.new_rows)) < FEW_ROWS
             else ""
         ),
     )

@@ -46,7 +46,10 @@ def test_nothing_is_chosen_where_plain_gains_nothing() -> None:
 
 
 def test_improving_the_prior_months_counts_as_harmless() -> None:
-    assert choose([point(1, -0.3, -0.9)], plain=PLAIN, keep=0.8).lambda_ == 1
+    choice = choose([point(1, -0.3, -0.9)], plain=PLAIN, keep=0.8)
+    assert choice.lambda_ == 1
+    assert "is a gain" in choice.reason
+    assert "cannot be told from zero" in choose([point(1, 0.0, -0.9)], plain=PLAIN, keep=0.8).reason
 
 
 def test_ratio_is_prior_loss_for_new_gain() -> None:

@@ -100,3 +100,14 @@ def test_a_month_that_is_recorded_as_empty_is_passed_over(launched: Path) -> Non
     document = json.loads(done.out)
     assert document["months"] == ["2026-03"]
     assert [arm["arm"] for arm in document["arms"]] == ["head", "plain"]
+
+
+def test_an_adopted_launch_is_adopted_by_the_backtest_too(launched: Path, new_workspace: Path) -> None:
+    checkpoint = launched / "runs/2026-01/001/finetune/checkpoint"
+    words = ("--data", new_workspace / "launch.jsonl", "--month", "2026-01", "-w", new_workspace)
+    assert call("launch", "--checkpoint", checkpoint, *words).code == 0
+    (new_workspace / "base").rename(new_workspace / "gone")
+    done = call("backtest", "-w", new_workspace, "--months", "2026-02..2026-02", "--arms", "head")
+    assert done.code == 0, done.err
+    made = new_workspace / "backtest/seed-1/launch/runs/2026-01/001/finetune/checkpoint/model.safetensors"
+    assert made.read_bytes() == (checkpoint / "model.safetensors").read_bytes()

@@ -135,6 +135,13 @@ def test_default_grid_is_centred_where_the_curvatures_balance() -> None:
     assert result.grid[-1] == pytest.approx(300)
 
 
+def test_a_choice_by_few_validation_rows_is_called_a_hint() -> None:
+    planted = Planted([1.0, 1.0, 2.0, 2.0])
+    assert "take it as a hint" not in run(planted).reason
+    planted.new_rows = range(49)
+    assert "400 validation rows of earlier months and 49 of this one, which is few" in run(planted).reason
+
+
 def test_more_trainings_than_allowed_are_not_made() -> None:
     planted = Planted([1.0, 1.0, 2.0, 2.0], misjudged=20.0)
     run(planted, most_trainings=1)
