@@ -120,12 +120,7 @@ def _require_measurable(
 ) -> None:
     """Find out before any training what a month would fail for."""
     for month in months:
-        try:
-            require_feedback(source, config, month)
-        except NoInput as error:
-            raise NoInput(
-                f"{str(error).partition('. ')[0]}. Put it there, or leave the month out of --months"
-            ) from None
+        require_feedback(source, config, month, advice="Put it there, or leave the month out of --months")
     if not config.ingest.golden_fraction and golden_file(source, config.golden.path, launch_month) is None:
         raise NoInput(
             f"{launch_month}: no golden set of the launch month, which is what a backtest watches. Put it at "

@@ -38,8 +38,16 @@ REJECTED_FILE, LABELS_FILE = "rejected.jsonl", "labels.json"
 logger = logging.getLogger("retrain")
 
 
-def feedback_files(workspace: Workspace, patterns: list[str], month: Month) -> dict[Path, bool]:
+PUT_IT_THERE = "Put it there, or record a month without feedback with --allow-empty"
+
+
+def feedback_files(
+    workspace: Workspace, patterns: list[str], month: Month, *, advice: str = PUT_IT_THERE
+) -> dict[Path, bool]:
     """The files of a month's feedback, sorted within each pattern, which names a file, a folder or a glob.
+
+    Args:
+        advice: what to do where there is none.
 
     Returns:
         Each file, and whether it is the month's alone, because its pattern names the month.
@@ -53,10 +61,7 @@ def feedback_files(workspace: Workspace, patterns: list[str], month: Month) -> d
         for file in _matching(workspace.root, pattern):
             files.setdefault(file, "{month}" in found_by)
     if not files:
-        raise NoInput(
-            f"{month}: no feedback: looked for {', '.join(tried)} in {workspace.root}. "
-            "Put the file there, or record a month without feedback with --allow-empty"
-        )
+        raise NoInput(f"{month}: no feedback: looked for {', '.join(tried)} in {workspace.root}. {advice}")
     return files
 
 
@@ -80,18 +85,22 @@ def read_records(file: Path, *, name: str, of_one_month: bool = True) -> list[Re
     ]
 
 
-def require_feedback(workspace: Workspace, config: Config, month: Month) -> None:
+def require_feedback(
+    workspace: Workspace, config: Config, month: Month, *, advice: str = PUT_IT_THERE
+) -> None:
     """Refuse a month of which there is no row, sound or not.
+
+    Args:
+        advice: what to do about it.
 
     Raises:
         NoInput: naming what was looked at.
     """
-    files = feedback_files(workspace, _patterns(config), month)
+    files = feedback_files(workspace, _patterns(config), month, advice=advice)
     checked = check_feedback(_records(workspace, files), month=month, labels=LabelSet(()), golden_texts=())
     if not checked.rows and not checked.rejected:
         raise NoInput(
-            f"{month}: no feedback: {', '.join(_shown(workspace, file) for file in files)} holds no row of it. "
-            "Put the rows there, or record a month without feedback with --allow-empty"
+            f"{month}: no feedback: {', '.join(_shown(workspace, file) for file in files)} holds no row of it. {advice}"
         )
 
 
@@ -119,18 +128,18 @@ def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
     if context.launch is not None:
         return {context.month: {context.launch.data: True}}
     patterns = _patterns(context.config)
-    own = feedback_files(context.workspace, patterns, context.month)
-    carried = {}
-    for month in _months(context)[:-1]:
-        try:
-            carried[month] = feedback_files(context.workspace, patterns, month)
-        except NoInput as error:
-            raise NoInput(
-                f"{context.month}: takes along the feedback of {month}, which was not learned. "
-                f"{str(error).partition('. ')[0]}. Put it back, or leave such months out with "
-                "-o ingest.carry_refused=false"
-            ) from None
-    return carried | {context.month: own}
+    *carried, own = _months(context)
+    files = {
+        month: feedback_files(
+            context.workspace,
+            patterns,
+            month,
+            advice=f"It is learned with {context.month}, as it was not before. Put it back, or leave such months out "
+            "with -o ingest.carry_refused=false",
+        )
+        for month in carried
+    }
+    return files | {own: feedback_files(context.workspace, patterns, own)}
 
 
 def _golden(context: RunContext) -> dict[Month, Path]:

@@ -170,7 +170,7 @@ def test_a_carried_month_without_its_file_says_how_to_go_on(refused: Path) -> No
     run = ("run", "--month", "2026-03", "--until", "ingest", "-w", refused)
     done = call(*run)
     assert done.code == 66
-    assert "takes along the feedback of 2026-02" in done.err
+    assert "It is learned with 2026-03" in done.err
     assert "--allow-empty" not in done.err
     assert call(*run, "-o", "ingest.carry_refused=false").code == 0
 
