@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -203,9 +203,8 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
         return _finished_before(context, manifest, request=request, clock=clock)
     if context.base is not None:
         verify_checkpoint(context.workspace, context.base)
-    environment = environment_of(
-        context, threads=request.threads
-    )  # refuses a device before anything is written
+    # before anything is written, so that a device that is lacking leaves nothing behind
+    environment = environment_of(context, threads=request.threads)
     if any(step.runs and step.finished for step in steps) or (
         manifest is not None and manifest.status == "finished"
     ):
@@ -234,7 +233,8 @@ def _recorded_failure(journal: Journal, stage: str) -> Iterator[None]:
         yield
     except Exception as error:
         what = str(error) if isinstance(error, RetrainError) else f"{type(error).__name__}: {error}"
-        journal.record("failed", f"{stage}: {what}", stage=stage, error=what)
+        with suppress(RetrainError):  # a disk that is full refuses this, too
+            journal.record("failed", f"{stage}: {what}", stage=stage, error=what)
         raise
 
 
