@@ -36,7 +36,7 @@ from pipeline.store.run_directory import Workspace
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-REPEATED_ARMS = ("plain", "ewc", "default")
+REPEATED_ARMS = ("plain", "ewc", "calibrate", "default")
 """Arms that run with every seed; the others run with the first."""
 WHEN = ("date", "git_commits")
 """What a result file says of an arm beside its figures."""
