@@ -126,7 +126,7 @@ def doctor(
         render.document([asdict(finding) for finding in found])
     else:
         for finding in found:
-            render.data(f"{'ok ' if finding.sound else 'BAD'} {finding.name + ':':<12} {finding.text}")
+            render.data(f"{'ok ' if finding.sound else 'BAD'} {finding.name + ':':<14} {finding.text}")
     if not all(finding.sound for finding in found):
         raise typer.Exit(EXIT_CODES[BadConfig])
 

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
+from pipeline.errors import RetrainError
 from pipeline.store.run_directory import RunDirectory
 
 logger = logging.getLogger("retrain")
@@ -35,11 +36,18 @@ class Journal:
         self._attempt.append_event(event, at=_now(self._clock), **facts)
         logger.info("%s", text)
 
-    def record(self, event: str, text: str, **facts: object) -> None:
-        """Record an event and `text` in the attempt alone."""
-        at = _now(self._clock)
-        self._attempt.append_event(event, at=at, **facts)
-        self._attempt.log(f"{at} {text}")
+    @contextmanager
+    def keeping_failures(self, stage: str) -> Iterator[None]:
+        """Inside, an error is kept in the attempt on its way to the caller, who tells it."""
+        try:
+            yield
+        except Exception as error:
+            what = str(error) if isinstance(error, RetrainError) else f"{type(error).__name__}: {error}"
+            at = _now(self._clock)
+            with suppress(RetrainError):  # a disk that is full refuses this, too
+                self._attempt.append_event("failed", at=at, stage=stage, error=what)
+                self._attempt.log(f"{at} {stage}: {what}")
+            raise
 
 
 class _RunLog(logging.Handler):

@@ -1,15 +1,14 @@
 """The monthly job: ingest, Fisher, fine-tune, evaluate, gate, promote; and the launch that precedes it."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import yaml
 
 from pipeline.config import Config
-from pipeline.errors import NoInput, RetrainError, UsageError
+from pipeline.errors import NoInput, UsageError
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.recipe import unprotected_growth
@@ -135,13 +134,20 @@ def run_month(
     assert context.base is not None
     if not request.allow_gap:
         require_no_gap(workspace, context.base, month)
+    if _is_empty(context, request):
+        return _empty_month(context, request=request, clock=clock)
+    return _run(context, STAGES, request=request, clock=clock)
+
+
+def _is_empty(context: RunContext, request: Request) -> bool:
+    """Whether the month has no feedback and may be without."""
     try:
-        require_feedback(workspace, config, month)
+        require_feedback(context.workspace, context.config, context.month)
     except NoInput:
         if not request.allow_empty:
             raise
-        return _empty_month(context, request=request, clock=clock)
-    return _run(context, STAGES, request=request, clock=clock)
+        return True
+    return False
 
 
 def month_context(
@@ -174,11 +180,7 @@ def dry_run(context: RunContext, request: Request) -> list[PlannedStage]:
     _require_stages(request, STAGES)
     if context.base is not None and not request.allow_gap:
         require_no_gap(context.workspace, context.base, context.month)
-    try:
-        require_feedback(context.workspace, context.config, context.month)
-    except NoInput:
-        if not request.allow_empty:
-            raise
+    if _is_empty(context, request):
         return []
     steps = (
         [PlannedStage(stage, True, False, "asked for with --force") for stage in STAGES]
@@ -216,7 +218,7 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
         journal.tell("started", f"{context.month}: attempt {context.attempt.attempt}, {_kind(context)}")
         for step in steps:
             if step.runs:
-                with _recorded_failure(journal, step.stage.name):
+                with journal.keeping_failures(step.stage.name):
                     _run_stage(context, step, journal)
             if step.stage is INGEST:
                 _tell_recipe(context, journal)
@@ -224,18 +226,6 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
                 journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
                 return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
         return _decide(context, request=request, clock=clock, journal=journal)
-
-
-@contextmanager
-def _recorded_failure(journal: Journal, stage: str) -> Iterator[None]:
-    """Keep in the attempt why a stage failed, for who reads it later."""
-    try:
-        yield
-    except Exception as error:
-        what = str(error) if isinstance(error, RetrainError) else f"{type(error).__name__}: {error}"
-        with suppress(RetrainError):  # a disk that is full refuses this, too
-            journal.record("failed", f"{stage}: {what}", stage=stage, error=what)
-        raise
 
 
 def _require_stages(request: Request, stages: Sequence[Stage]) -> None:
