@@ -16,6 +16,7 @@ from pipeline.stages.month import month_context
 from pipeline.stages.preparation import Prepared, prepare
 from pipeline.store.fisher_file import read_fisher
 from pipeline.store.run_directory import Workspace
+from tests import toy
 from tests.conftest import call
 
 SEPARATE = ("-o", "arm=ewc", "-o", "ewc.months=separate", "-o", "ewc.scale=raw")
@@ -131,3 +132,12 @@ def test_after_one_month_separate_and_online_are_the_same(promoted: Path) -> Non
         assert torch.equal(one.weights[name], other.weights[name])
         matters = other.weights[name] > 0
         assert torch.equal(one.anchor[name][matters], other.anchor[name][matters])
+
+
+def test_the_joint_arm_learns_every_row_though_each_month_numbers_its_own_from_nought(launched: Path) -> None:
+    file = launched / "feedback/2026-02.jsonl"
+    same_id = [{**row, "id": f"launch-{n}"} for n, row in enumerate(toy.read_jsonl(file))]
+    toy.write_jsonl(file, same_id)
+    assert call("ingest", "--month", "2026-02", "-w", launched).code == 0
+    ready = prepared_without_fisher(launched, Month(2026, 2), "arm=joint")
+    assert len(ready.train) == 54 + 27
