@@ -171,10 +171,17 @@ class LaunchSection(TrainSection):
 
 class GateSection(Section):
     max_drop: NonNegative = 0.5
-    """Points of accuracy that the prior golden rows may lose."""
+    """Points of accuracy that the prior golden rows may lose in a month."""
+    max_drift: NonNegative = 1.0
+    """Points that they may lie below what the first promoted model, or a surely better one, answered on each set."""
     min_gain: float = 0.0
     """Points that the month's own golden set must gain."""
+    false_refusals: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
+    """Largest share of months in which a candidate that lost nothing is refused by chance, however many golden sets."""
+    unsure: Literal["promote", "refuse"] = "promote"
+    """What follows where an estimate is beyond its limit and the golden rows cannot tell it from chance."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Confidence of the intervals that are told."""
     min_rows: Count = 50
     """A golden set with fewer rows proves nothing and refuses."""
 

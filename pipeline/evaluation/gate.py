@@ -5,21 +5,32 @@ Every check is made and told with its figures, whether it held or not; one that 
 - `present`: no golden set that was asked for is missing, and there is at least one prior set.
 - `rows`: each golden set has at least `min_rows` rows with a label that the candidate knows, and a model
   before to compare with.
-- `pooled`: over all prior golden rows together, accuracy drops by no more than `max_drop`. The rows are
-  many, so the point estimate decides.
-- `prior`: on each prior golden set, the drop is not surely more than `max_drop`: the smallest drop that
-  the interval allows is no more than it. A single month's rows are few, and with the point estimate one
-  unlucky month of many would refuse nearly every candidate.
-- `gain`: on the month's own golden set accuracy rises by at least `min_gain`.
+- `pooled`, `prior`: on all prior golden rows together, and on each prior set, the drop against the champion is
+  not more than `max_drop` by a difference that chance does not explain.
+- `drift`: the same against the reference of each set (the answers of the first promoted model, or of a later one
+  that was surely better) and `max_drift`: what many small drops add up to.
+- `gain`: the month's own golden set is not surely below a gain of `min_gain`.
+
+`pooled`, `prior` and `drift` refuse where two things hold: the estimate is beyond the limit, and a model that lost
+nothing would seldom lose as many rows (the exact one-sided McNemar test). How seldom is shared out, so that a
+candidate that lost nothing anywhere is refused in at most a share `false_refusals` of months, however many sets
+there are (Bonferroni's inequality): a half for `pooled`, a sixth each for all of `prior`, for all of `drift` and
+for `gain`; where there is one prior set, it is the pool and has both parts. Where the estimate is beyond the limit and the rows cannot tell it from chance, the check says so and
+`unsure` decides.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.evaluation.scorecard import Comparison, GoldenScore, Scorecard
+from pipeline.evaluation.significance import loss_p_value, paired_difference_interval
 
 # Differences are ratios of counts: a drop of exactly the limit must not refuse by a rounding error.
 _ROUNDING = 1e-9
+
+_POOLED_SHARE, _OTHER_SHARE = 1 / 2, 1 / 6
+"""Parts of `false_refusals`: for the pooled rows, and for each of prior sets, drift and gain."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +38,17 @@ class GateLimits:
     """What a candidate may lose and must gain."""
 
     max_drop: float = 0.5
-    """Points of accuracy that prior golden sets may lose."""
+    """Points of accuracy that prior golden sets may lose in a month."""
+    max_drift: float = 1.0
+    """Points that they may lie below their references, answers of earlier promoted models."""
     min_gain: float = 0.0
     """Points of accuracy that the month's own golden set must gain."""
+    false_refusals: float = 0.02
+    """Largest share of months in which a candidate that lost nothing is refused by chance, in (0, 1)."""
+    unsure: Literal["promote", "refuse"] = "promote"
+    """What follows where an estimate is beyond its limit and the rows cannot tell it from chance."""
     confidence: float = 0.95
-    """Confidence of the intervals, in (0, 1)."""
+    """Confidence of the intervals that are told, in (0, 1)."""
     min_rows: int = 50
     """The fewest rows that a golden set may have."""
 
@@ -62,6 +79,8 @@ def judge(
     card: Scorecard,
     limits: GateLimits,
     *,
+    held: Scorecard | None = None,
+    worn: Scorecard | None = None,
     missing: Sequence[str] = (),
     unknown: Mapping[str, Sequence[str]] | None = None,
     own_required: bool = True,
@@ -69,8 +88,13 @@ def judge(
     """Hold a scorecard against the limits.
 
     Args:
-        card: the candidate's scores beside the champion's.
+        card: the candidate's scores beside the champion's, on all rows.
         limits: in points of accuracy.
+        held: the same on the prior rows that the champion could have lost: of sets that it was judged by, with
+            labels that it knew; None where that is all prior rows. What a candidate learns anew is no making
+            good of what it lost.
+        worn: the candidate's scores beside each prior set's reference, the answers of an earlier promoted model;
+            None where there is no reference.
         missing: names of golden sets that should have been scored and do not exist.
         unknown: golden set to the labels of those of its rows that no answer of the candidate can match.
         own_required: whether a scorecard without the month's own golden set refuses; False where only
@@ -86,11 +110,9 @@ def judge(
     checks = [*_presence(card, missing, own_required)]
     for golden in card.scores:
         checks.append(_rows(golden, limits, (unknown or {}).get(golden.name, ())))
-    if card.pooled is not None and card.pooled.difference is not None:
-        checks.append(_pooled(card.pooled, card.pooled.difference, limits))
-    for golden in card.prior:
-        if golden.overall.high is not None:
-            checks.append(_prior(golden, golden.overall.high, limits))
+    checks += _step(held if held is not None else card, limits)
+    if worn is not None:
+        checks += _drift(worn, limits)
     if card.own is not None and card.own.overall.difference is not None:
         checks.append(_gain(card.own, card.own.overall.difference, limits))
     return Verdict(all(check.passed for check in checks), tuple(checks))
@@ -127,32 +149,80 @@ def named(labels: Sequence[str], most: int = 3) -> str:
     return ", ".join(repr(name) for name in names[:most]) + (" ..." if len(names) > most else "")
 
 
-def _pooled(pooled: Comparison, difference: float, limits: GateLimits) -> Check:
-    return Check(
-        "pooled",
-        -difference <= limits.max_drop + _ROUNDING,
-        f"all prior golden rows: {_figures(pooled, limits)}; a drop of {limits.max_drop:g} is allowed",
-    )
+def _step(held: Scorecard, limits: GateLimits) -> list[Check]:
+    """The drop against the champion: all rows together, and each set where there is more than one."""
+    checks = []
+    chance = limits.false_refusals
+    alone = len(held.prior) == 1
+    pooled_share = _POOLED_SHARE + _OTHER_SHARE if alone else _POOLED_SHARE
+    if held.pooled is not None and held.pooled.difference is not None:
+        checks.append(
+            _loss(
+                "pooled",
+                "all prior golden rows",
+                held.pooled,
+                limits.max_drop,
+                pooled_share * chance,
+                limits,
+            )
+        )
+    for golden in () if alone else held.prior:
+        if golden.overall.difference is not None:
+            share = _OTHER_SHARE * chance / len(held.prior)
+            checks.append(
+                _loss("prior", f"golden set {golden.name}", golden.overall, limits.max_drop, share, limits)
+            )
+    return checks
 
 
-def _prior(golden: GoldenScore, high: float, limits: GateLimits) -> Check:
-    # The difference is after minus before: its upper bound is the smallest drop that the rows allow.
-    smallest_drop = max(-high, 0.0)
-    return Check(
-        "prior",
-        -high <= limits.max_drop + _ROUNDING,
-        f"golden set {golden.name}: {_figures(golden.overall, limits)}; "
-        f"surely a drop of {smallest_drop:.2f}, a drop of {limits.max_drop:g} is allowed",
-    )
+def _drift(worn: Scorecard, limits: GateLimits) -> list[Check]:
+    """The drop against the reference: all rows together take half of the share, the sets the other half."""
+    alone = len(worn.prior) == 1
+    chance, checks = _OTHER_SHARE * limits.false_refusals / (1 if alone else 2), []
+    beside = "beside their reference"
+    if worn.pooled is not None and worn.pooled.difference is not None:
+        what = f"all prior golden rows {beside}"
+        checks.append(_loss("drift", what, worn.pooled, limits.max_drift, chance, limits))
+    for golden in () if alone else worn.prior:
+        if golden.overall.difference is not None:
+            what = f"golden set {golden.name} beside its reference"
+            share = chance / len(worn.prior)
+            checks.append(_loss("drift", what, golden.overall, limits.max_drift, share, limits))
+    return checks
+
+
+def _loss(name: str, what: str, item: Comparison, allowed: float, chance: float, limits: GateLimits) -> Check:
+    """Refuse a drop beyond the allowed one that comes by chance in less than a share `chance` of months."""
+    assert item.difference is not None
+    text = f"{what}: {_figures(item, limits)}; a drop of {allowed:g} is allowed"
+    if -item.difference <= allowed + _ROUNDING:
+        return Check(name, True, text)
+    p = loss_p_value(item.right_to_wrong, item.wrong_to_right)
+    seen = f"{item.right_to_wrong} rows lost and {item.wrong_to_right} gained come by chance with p = {p:.2g}"
+    if p <= chance:
+        return Check(name, False, f"{text}; {seen}, at most {chance:.2g} is taken for a loss")
+    return _unsure(name, f"{text}; {seen}, above {chance:.2g}", limits)
 
 
 def _gain(own: GoldenScore, difference: float, limits: GateLimits) -> Check:
-    return Check(
-        "gain",
-        difference >= limits.min_gain - _ROUNDING,
-        f"golden set {own.name} (the month itself): {_figures(own.overall, limits)}; "
-        f"a gain of at least {limits.min_gain:g} is asked for",
+    item = own.overall
+    text = (
+        f"golden set {own.name} (the month itself): {_figures(item, limits)}; "
+        f"a gain of at least {limits.min_gain:g} is asked for"
     )
+    if difference >= limits.min_gain - _ROUNDING:
+        return Check("gain", True, text)
+    sure = 1 - 2 * _OTHER_SHARE * limits.false_refusals  # one-sided: only the upper bound is looked at
+    _, highest = paired_difference_interval(item.n, item.right_to_wrong, item.wrong_to_right, sure)
+    if highest < limits.min_gain:
+        return Check("gain", False, f"{text}; it is surely below, {highest:+.2f} at the most")
+    return _unsure("gain", f"{text}; it may be up to {highest:+.2f}", limits)
+
+
+def _unsure(name: str, text: str, limits: GateLimits) -> Check:
+    promotes = limits.unsure == "promote"
+    told = "" if promotes else f"; gate.unsure is {limits.unsure}"
+    return Check(name, promotes, f"{text}: these rows cannot tell it from chance{told}")
 
 
 def _figures(item: Comparison, limits: GateLimits) -> str:

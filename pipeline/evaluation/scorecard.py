@@ -159,10 +159,10 @@ def scorecard_from_record(record: Mapping[str, object], *, where: str) -> Scorec
 
 def _compare(before: Sequence[bool] | None, after: Sequence[bool], confidence: float) -> Comparison:
     if before is None:
-        return _from_counts(len(after), None, sum(after), 0, 0, confidence)
+        return comparison_of_counts(len(after), None, sum(after), 0, 0, confidence)
     pairs = list(zip(before, after, strict=True))
     lost, gained = pairs.count((True, False)), pairs.count((False, True))
-    return _from_counts(len(after), sum(before), sum(after), lost, gained, confidence)
+    return comparison_of_counts(len(after), sum(before), sum(after), lost, gained, confidence)
 
 
 def _pool(comparisons: Sequence[Comparison], confidence: float) -> Comparison | None:
@@ -175,16 +175,17 @@ def _pool(comparisons: Sequence[Comparison], confidence: float) -> Comparison | 
     right_after = sum(_right(item.n, item.accuracy_after) for item in comparisons)
     compared = all(item.accuracy_before is not None or item.n == 0 for item in comparisons)
     right_before = sum(_right(item.n, item.accuracy_before) for item in comparisons) if compared else None
-    return _from_counts(n, right_before, right_after, lost, gained, confidence)
+    return comparison_of_counts(n, right_before, right_after, lost, gained, confidence)
 
 
 def _right(n: int, accuracy: float | None) -> int:
     return 0 if accuracy is None else round(n * accuracy / 100)
 
 
-def _from_counts(
+def comparison_of_counts(
     n: int, right_before: int | None, right_after: int, lost: int, gained: int, confidence: float
 ) -> Comparison:
+    """The comparison of n rows of which so many were right before and are after, were lost and were gained."""
     if n == 0:
         return Comparison(0, None, None, None, None, None, None, 0, 0)
     accuracy_after = 100 * right_after / n

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist, variance
 
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 # Halvings of an interval of length at most 2: enough for the last bit of a double.
 _BISECTIONS = 60
@@ -36,6 +36,29 @@ def mcnemar_exact(lost: int, gained: int) -> float:
     if lost + gained == 0:
         return 1.0
     return float(binomtest(lost, lost + gained, 0.5).pvalue)
+
+
+def loss_p_value(lost: int, gained: int) -> float:
+    """The exact one-sided p-value of "a changed row is no likelier lost than gained".
+
+    p = P[X >= lost] with X ~ Binomial(lost + gained, 1/2): how often a model that lost nothing looks as bad by
+    chance. It never understates that chance, however few rows changed.
+
+    Args:
+        lost: rows right before and wrong after, at least 0.
+        gained: rows wrong before and right after, at least 0.
+
+    Returns:
+        The p-value in (0, 1]; 1.0 when no row was lost.
+
+    Raises:
+        ValueError: when a count is negative.
+
+    Source: McNemar 1947; the exact form as in Fagerland, Lydersen and Laake 2013, section 2.2, one-sided.
+    """
+    if lost < 0 or gained < 0:
+        raise ValueError(f"lost={lost}, gained={gained}: counts cannot be negative")
+    return float(binom.sf(lost - 1, lost + gained, 0.5)) if lost else 1.0
 
 
 def paired_difference_interval(

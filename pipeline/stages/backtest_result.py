@@ -8,7 +8,8 @@ from typing import Any
 from pipeline.evaluation.scorecard import Scorecard
 from pipeline.evaluation.significance import total_interval
 from pipeline.months import Month
-from pipeline.stages.evaluate import PREDICTIONS_FILE, recorded_scorecard
+from pipeline.stages.evaluate import recorded_scorecard
+from pipeline.stages.gate_evidence import PREDICTIONS_FILE
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.tables import read_jsonl, read_parquet
 

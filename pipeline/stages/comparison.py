@@ -5,12 +5,13 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import NoInput
-from pipeline.evaluation.gate import GateLimits, Verdict, judge
+from pipeline.evaluation.gate import Verdict, judge
 from pipeline.evaluation.scorecard import Scorecard
 from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.stages.checkpoint_labels import checkpoint_labels
 from pipeline.stages.evaluate import answers, compare, unknown_labels
+from pipeline.stages.gate_evidence import gate_limits, held_rows, worn_rows
 from pipeline.stages.golden_sets import golden_file, read_golden
 from pipeline.stages.lineage import ancestors, require_sound
 from pipeline.stages.tables import labels_of
@@ -70,13 +71,22 @@ def compare_checkpoints(
     length = config.model.max_length
     after = answers(found.checkpoint, sets, max_length=length, device=device, progress=progress)
     before = answers(base.checkpoint, sets, max_length=length, device=device, progress=progress)
-    gate = config.gate
-    limits = GateLimits(gate.max_drop, gate.min_gain, gate.confidence, gate.min_rows)
+    limits = gate_limits(config)
     card = compare(sets, before, after, own=own, confidence=limits.confidence)
     known = labels_of(found.run) if found.run is not None else checkpoint_labels(found.checkpoint)
+    prior = [item for item in sets if item.name != own]
     verdict = judge(
         card,
         limits,
+        held=held_rows(
+            prior,
+            before,
+            after,
+            known=checkpoint_labels(base.checkpoint),
+            last=base.ref.month if base.ref is not None and golden == PRIOR_MONTHS else None,
+            confidence=limits.confidence,
+        ),
+        worn=worn_rows(workspace, ancestors(workspace, base.ref), prior, after, confidence=limits.confidence),
         missing=missing,
         unknown=unknown_labels(sets, known),
         own_required=golden == PRIOR_MONTHS,

@@ -8,25 +8,35 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.evaluation.gate import Check, GateLimits, Verdict, judge, named
+from pipeline.evaluation.gate import Check, Verdict, judge, named
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.evaluation.scorecard import Scorecard, score, scorecard, scorecard_from_record
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.progress import Progress
+from pipeline.stages.checkpoint_labels import checkpoint_labels
 from pipeline.stages.finetune import CHECKPOINT_FOLDER, candidate_of
+from pipeline.stages.gate_evidence import (
+    PREDICTIONS_FILE,
+    Answers,
+    gate_limits,
+    held_rows,
+    predictions_file,
+    worn_rows,
+)
 from pipeline.stages.golden_sets import golden_files, golden_hashes, read_golden
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import labels_of
 from pipeline.store import atomic
+from pipeline.store.hashing import sha256_file
 from pipeline.store.tables import ColumnType, write_parquet
 
 if TYPE_CHECKING:
     from pipeline.modeling.checkpoint import Classifier
 
 logger = logging.getLogger("retrain")
-SCORECARD_FILE, PREDICTIONS_FILE, GATE_FILE = "scorecard.json", "predictions.parquet", "gate.json"
+SCORECARD_FILE, GATE_FILE = "scorecard.json", "gate.json"
 PREDICTION_COLUMNS: dict[str, ColumnType] = {
     "golden": "string",
     "id": "string",
@@ -37,8 +47,6 @@ PREDICTION_COLUMNS: dict[str, ColumnType] = {
     "after": "string",
     "after_confidence": "float",
 }
-Answers = dict[str, list[tuple[str, float]]]
-"""Golden set name to (label, confidence) of each of its rows."""
 
 
 def answers(
@@ -97,12 +105,6 @@ def unknown_labels(golden: list[GoldenSet], known: LabelSet) -> dict[str, list[s
     return unknown
 
 
-def gate_limits(context: RunContext) -> GateLimits:
-    """The gate's limits from the configuration."""
-    gate = context.config.gate
-    return GateLimits(gate.max_drop, gate.min_gain, gate.confidence, gate.min_rows)
-
-
 def recorded_verdict(folder: Path) -> Verdict:
     """The gate's verdict of a finished evaluation."""
     try:
@@ -135,6 +137,9 @@ def _inputs(context: RunContext) -> dict[str, str]:
     inputs["candidate"] = candidate_of(context).sha256
     if context.base is not None:
         inputs["base checkpoint"] = context.base.sha256
+    for ref in ancestors(context.workspace, context.base):
+        file = predictions_file(context.workspace, ref)
+        inputs[context.workspace.name_of(file)] = sha256_file(file)
     return inputs
 
 
@@ -158,12 +163,24 @@ def _body(context: RunContext, folder: Path) -> None:
     after = answers(context.output("finetune") / CHECKPOINT_FOLDER, golden, **options)
     before = answers(context.workspace.root / context.base.path, golden, **options) if context.base else None
     unknown = unknown_labels(golden, labels_of(context.attempt))
-    limits = gate_limits(context)
+    limits = gate_limits(context.config)
     card = compare(golden, before, after, own=str(context.month), confidence=limits.confidence)
-    if context.base is None:
+    if context.base is None or before is None:
         verdict = Verdict(True, (Check("launch", True, "the first champion has nothing to forget"),))
     else:
-        verdict = judge(card, limits, missing=missing_golden(context), unknown=unknown)
+        prior = [item for item in golden if item.name != str(context.month)]
+        known = checkpoint_labels(context.workspace.root / context.base.path)
+        line = ancestors(context.workspace, context.base)
+        verdict = judge(
+            card,
+            limits,
+            held=held_rows(
+                prior, before, after, known=known, last=context.base.month, confidence=limits.confidence
+            ),
+            worn=worn_rows(context.workspace, line, prior, after, confidence=limits.confidence),
+            missing=missing_golden(context),
+            unknown=unknown,
+        )
     write_parquet(folder / PREDICTIONS_FILE, _prediction_rows(golden, before, after), PREDICTION_COLUMNS)
     atomic.write_json(folder / SCORECARD_FILE, asdict(card))
     atomic.write_json(folder / GATE_FILE, asdict(verdict))
@@ -192,7 +209,7 @@ def _prediction_rows(golden: list[GoldenSet], before: Answers | None, after: Ans
 
 EVALUATE = Stage(
     name="eval",
-    reads="the candidate, the base checkpoint, the golden sets of every month up to this one",
+    reads="the candidate, the base checkpoint, the golden sets of every month up to this one, earlier champions' answers",
     writes="scorecard.json, predictions.parquet, gate.json",
     inputs=_inputs,
     settings=_settings,

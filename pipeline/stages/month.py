@@ -348,8 +348,20 @@ def _decide(context: RunContext, *, request: Request, clock: Clock, journal: Jou
     for reason in verdict.reasons:
         journal.tell("gate", f"{context.month} gate: {reason}")
     journal.tell("finished", f"{context.month}: {status}{' (forced)' if forced else ''}", status=status)
+    if status == "refused":
+        journal.tell("advice", f"{context.month}: {_after_a_refusal(context)}")
     try_report(context.workspace, context.attempt)
     return Outcome(context.month, context.attempt.attempt, status, False, forced, verdict.reasons, code)
+
+
+def _after_a_refusal(context: RunContext) -> str:
+    kept = "the champion stays"
+    if context.config.ingest.carry_refused:
+        kept += ", and the next month learns this one's rows, too"
+    return (
+        f"{kept}. What was lost: retrain diagnose {context.month}. If the gate is wrong: retrain promote "
+        f"{context.month} --reason WHY"
+    )
 
 
 def _promote(

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.significance import mcnemar_exact, paired_difference_interval, total_interval
+from pipeline.evaluation.significance import (
+    loss_p_value,
+    mcnemar_exact,
+    paired_difference_interval,
+    total_interval,
+)
 
 
 def test_mcnemar_is_one_when_no_row_changed() -> None:
@@ -113,3 +118,15 @@ def test_total_interval_adds_sets_that_were_drawn_apart() -> None:
     alone = total_interval([[1.0, 0.0]])
     assert (high - low) == pytest.approx(2**0.5 * (alone[1] - alone[0]))
     assert total_interval([[0.0, 0.0], [0.0]]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (0, 5), (5, 0), (7, 3), (3, 7), (40, 20)])
+def test_the_one_sided_p_value_is_the_binomial_tail(lost: int, gained: int) -> None:
+    n = lost + gained
+    tail = sum(comb(n, k) for k in range(lost, n + 1)) / 2**n
+    assert loss_p_value(lost, gained) == pytest.approx(tail)
+
+
+def test_the_one_sided_p_value_refuses_negative_counts() -> None:
+    with pytest.raises(ValueError, match="counts cannot be negative"):
+        loss_p_value(-1, 0)

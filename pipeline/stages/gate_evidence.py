@@ -1,0 +1,118 @@
+"""What the gate judges by beside the scorecard: the rows that could be lost, and the reference of each golden set."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.evaluation.gate import GateLimits
+from pipeline.evaluation.golden import GoldenRow, GoldenSet
+from pipeline.evaluation.reference import surely_better
+from pipeline.evaluation.scorecard import Scorecard, score, scorecard
+from pipeline.labels import LabelSet
+from pipeline.store.records import CheckpointRef
+from pipeline.store.run_directory import Workspace
+from pipeline.store.tables import read_parquet
+
+PREDICTIONS_FILE = "predictions.parquet"
+Answers = dict[str, list[tuple[str, float]]]
+"""Golden set name to (label, confidence) of each of its rows."""
+
+
+def gate_limits(config: Config) -> GateLimits:
+    """The gate's limits from the configuration."""
+    return GateLimits(**dict(config.gate))
+
+
+def held_rows(
+    golden: Sequence[GoldenSet],
+    before: Answers,
+    after: Answers,
+    *,
+    known: LabelSet,
+    last: str | None,
+    confidence: float,
+) -> Scorecard:
+    """The scorecard of the rows that the model before could have lost.
+
+    Left out are the sets of months after its own, which it never passed, and rows whose label it lacked: gains there
+    would hide losses elsewhere.
+
+    Args:
+        golden: prior golden sets, named by month.
+        before, after: what the model before and the candidate say about each row.
+        known: the labels of the model before.
+        last: its month; None where it has none, and all sets are taken.
+        confidence: of the intervals.
+    """
+    scores = []
+    for item in golden:
+        if last is not None and item.name > last:
+            continue
+        places = [i for i, row in enumerate(item.rows) if row.label in known]
+        if places:
+            kept = replace(item, rows=tuple(item.rows[i] for i in places))
+            old, new = ([said[item.name][i][0] for i in places] for said in (before, after))
+            scores.append(score(kept, old, new, confidence=confidence))
+    return scorecard(None, scores, confidence=confidence)
+
+
+def worn_rows(
+    workspace: Workspace,
+    line: Sequence[CheckpointRef],
+    golden: Sequence[GoldenSet],
+    after: Answers,
+    *,
+    confidence: float,
+) -> Scorecard | None:
+    """The candidate's scorecard beside each prior golden set's reference; None where no set has one.
+
+    Args:
+        workspace: where the promoted models' recorded answers lie.
+        line: the promoted models, oldest first.
+        golden: prior golden sets.
+        after: what the candidate says about each row.
+        confidence: of the intervals.
+    """
+    recorded = [_recorded(predictions_file(workspace, ref)) for ref in line]
+    scores = []
+    for item in golden:
+        best = _reference(item, [answers.get(item.name, {}) for answers in recorded])
+        places = [i for i, row in enumerate(item.rows) if _key(row) in best]
+        if places:
+            kept = replace(item, rows=tuple(item.rows[i] for i in places))
+            old = [best[_key(row)] for row in kept.rows]
+            scores.append(score(kept, old, [after[item.name][i][0] for i in places], confidence=confidence))
+    return scorecard(None, scores, confidence=confidence) if scores else None
+
+
+def predictions_file(workspace: Workspace, ref: CheckpointRef) -> Path:
+    """The recorded answers of a checkpoint of the workspace on the golden sets of its time."""
+    return workspace.attempt(ref.attempt).stage("eval") / PREDICTIONS_FILE
+
+
+_Key = tuple[str, str]
+
+
+def _key(row: GoldenRow) -> _Key:
+    """A golden row that was given another label since is another row."""
+    return row.id, row.label
+
+
+def _recorded(file: Path) -> dict[str, dict[_Key, str]]:
+    """Golden set name to what a model said about each of its rows."""
+    said: dict[str, dict[_Key, str]] = {}
+    for row in read_parquet(file):
+        said.setdefault(str(row["golden"]), {})[str(row["id"]), str(row["label"])] = str(row["after"])
+    return said
+
+
+def _reference(golden: GoldenSet, models: Sequence[dict[_Key, str]]) -> dict[_Key, str]:
+    """The answers of the oldest model that has some, or of a later one that was surely better on the same rows."""
+    best: dict[_Key, str] = {}
+    for said in models:
+        both = [key for key in map(_key, golden.rows) if key in best and key in said]
+        right = [[answers[key] == key[1] for key in both] for answers in (best, said)]
+        if not best or surely_better(*right):
+            best = said
+    return best
