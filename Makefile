@@ -6,7 +6,7 @@ QUIET_TORCH = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-faults check format bench bench-fisher bench-penalty bench-lambda bench-headline bench-month docs clean
+.PHONY: help demo test test-all test-faults check format bench bench-fisher bench-penalty bench-lambda bench-headline bench-gate bench-month docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-lambda: $(VENV)/.dev ## Search for lambda beside a full sweep of its grid 
 
 bench-headline: $(VENV)/.dev ## Backtest every arm over the monthly streams (hours; PROCESSES=2: side by side; SMALL=1: minutes).
 	$(QUIET_TORCH) $(RUN)python benchmarks/headline.py $(if $(SMALL),--small) $(if $(PROCESSES),--processes $(PROCESSES))
+
+bench-gate: $(VENV)/.dev ## Simulate how often the gate errs (minutes).
+	$(QUIET_TORCH) $(RUN)python benchmarks/gate.py
 
 bench-month: $(VENV)/.dev ## Time a month of the default beside a month of plain fine-tuning (a quarter of an hour).
 	$(QUIET_TORCH) $(RUN)python benchmarks/month_cost.py

@@ -16,6 +16,7 @@ from markdown_tables import table
 
 ROOT = Path(__file__).parents[1]
 PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
+GATE_PAGE = ROOT / "docs" / "decisions" / "0007-the-gates-errors-are-stated.md"
 RESULTS = ROOT / "benchmarks" / "results"
 FLOOR, OURS, LOOP = "forward + backward (floor)", "this engine", "loop of single examples"
 OTHERS = {"vmap": "vmap(grad)", "BackPACK": "BackPACK (Linear only)", "Opacus": "Opacus"}
@@ -135,6 +136,39 @@ def command_share(result: Mapping[str, Any]) -> str:
     )
 
 
+def gate_table(result: Mapping[str, Any]) -> str:
+    """How often the gate refuses, under its former rules and its own, a line a scenario and rules; in percent."""
+    head = [
+        "golden rows",
+        "churn",
+        "lost a month",
+        "rules",
+        "months refused",
+        "years with a refusal",
+        "stopped",
+    ]
+    lines = []
+    for row in result["rows"]:
+        year, errors = row["scenario"], row["errors"]
+        later = f" + {year['month_rows']} a month" if year["month_rows"] else ""
+        months, years, stopped = (
+            f"{100 * errors[name]:.1f}" for name in ("months", "years", "stopped_before_two")
+        )
+        one_month = year["months"] == 1
+        lines.append(
+            [
+                f"{year['launch_rows']:,}{later}",
+                f"{100 * year['churn']:g}",
+                f"{year['loss']:g}",
+                row["rules"],
+                months,
+                "-" if one_month else years,
+                "-" if one_month or not year["loss"] else stopped,
+            ]
+        )
+    return table(head, lines)
+
+
 def where(result: Mapping[str, Any]) -> str:
     """Date, machine, versions and commit of a result."""
     e = result["environment"]
@@ -164,6 +198,7 @@ TABLES: dict[Path, dict[str, tuple[str, Callable[[Any], str]]]] = {
         "month table": ("month_cost.json", month_table),
     },
     README: {"headline table": (HEADLINE, headline_table)},
+    GATE_PAGE: {"gate table": ("gate.json", gate_table)},
 }
 """Page to marker to the result file (all that match a pattern, as a list) and what is made of it."""
 

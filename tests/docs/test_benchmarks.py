@@ -44,6 +44,11 @@ def test_the_front_page_shows_the_headline(tables: ModuleType) -> None:
     assert tables.written(front, tables.README) == front
 
 
+def test_the_gates_page_shows_its_simulation(tables: ModuleType) -> None:
+    page = tables.GATE_PAGE.read_text(encoding="utf-8")
+    assert tables.written(page, tables.GATE_PAGE) == page
+
+
 def test_a_figure_that_differs_is_put_right(tables: ModuleType) -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert tables.written(page.replace(" 193 MB,", " 93 MB,", 1)) == page
