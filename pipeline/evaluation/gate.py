@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.evaluation.scorecard import Comparison, GoldenScore, Scorecard
-from pipeline.evaluation.significance import loss_p_value, paired_difference_interval
+from pipeline.evaluation.significance import detectable_drop, loss_p_value, paired_difference_interval
 
 # Differences are ratios of counts: a drop of exactly the limit must not refuse by a rounding error.
 _ROUNDING = 1e-9
@@ -201,7 +201,12 @@ def _loss(name: str, what: str, item: Comparison, allowed: float, chance: float,
     seen = f"{item.right_to_wrong} rows lost and {item.wrong_to_right} gained come by chance with p = {p:.2g}"
     if p <= chance:
         return Check(name, False, f"{text}; {seen}, at most {chance:.2g} is taken for a loss")
-    return _unsure(name, f"{text}; {seen}, above {chance:.2g}", limits)
+    shown = detectable_drop(item.n, item.wrong_to_right, chance)
+    return _unsure(
+        name,
+        f"{text}; {seen}, above {chance:.2g} (a drop of {shown:.1f} would be seen nine times in ten)",
+        limits,
+    )
 
 
 def _gain(own: GoldenScore, difference: float, limits: GateLimits) -> Check:

@@ -61,6 +61,30 @@ def loss_p_value(lost: int, gained: int) -> float:
     return float(binom.sf(lost - 1, lost + gained, 0.5)) if lost else 1.0
 
 
+def detectable_drop(n: int, gained: int, chance: float, power: float = 0.9) -> float:
+    """The true drop that `loss_p_value(...) <= chance` would show in a share `power` of draws of n rows.
+
+    With c = (gained + 1/2) / n rows flipping each way by chance, a drop d changes n (2c + d) rows, and
+    n d = (z_chance + z_power) sqrt(n (2c + d)) is solved for d: the normal approximation.
+
+    Args:
+        n: all rows, at least 1.
+        gained: rows wrong before and right after, which tell how many flip by chance.
+        chance: the level of the test, in (0, 1).
+        power: in (0, 1).
+
+    Returns:
+        The drop in points, at most 100.
+
+    Source: Connor 1987, "Sample size for testing differences in proportions for the paired-sample design",
+    Biometrics 43, with the variance of the alternative throughout.
+    """
+    k = NormalDist().inv_cdf(1 - chance) + NormalDist().inv_cdf(power)
+    flips = 2 * (gained + 0.5)
+    rows = (k * k + sqrt(k**4 + 4 * k * k * flips)) / 2
+    return min(100 * rows / n, 100.0)
+
+
 def paired_difference_interval(
     n: int, lost: int, gained: int, confidence: float = 0.95
 ) -> tuple[float, float]:

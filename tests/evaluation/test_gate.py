@@ -37,7 +37,8 @@ def test_a_drop_refuses_where_chance_does_not_explain_it() -> None:
     by_chance = judge(card(own, changed("2026-01", 200, lost=6)), GateLimits())
     assert by_chance.passed  # 1/2^6 = 0.0156, above 2/3 of 0.02
     (told,) = (check.text for check in by_chance.checks if check.name == "pooled")
-    assert told.endswith("p = 0.016, above 0.013: these rows cannot tell it from chance")
+    assert "p = 0.016, above 0.013 (a drop of 6.6 would be seen nine times in ten)" in told
+    assert told.endswith(": these rows cannot tell it from chance")
     refused = judge(card(own, changed("2026-01", 200, lost=7)), GateLimits())
     assert failed(refused) == ["pooled"]
     assert "100.00 -> 96.50 (-3.50, 95% interval" in refused.reasons[0]

@@ -3,11 +3,13 @@
 from itertools import product
 from math import comb
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.significance import (
+    detectable_drop,
     loss_p_value,
     mcnemar_exact,
     paired_difference_interval,
@@ -130,3 +132,15 @@ def test_the_one_sided_p_value_is_the_binomial_tail(lost: int, gained: int) -> N
 def test_the_one_sided_p_value_refuses_negative_counts() -> None:
     with pytest.raises(ValueError, match="counts cannot be negative"):
         loss_p_value(-1, 0)
+
+
+@pytest.mark.parametrize(
+    ("n", "churn", "chance"), [(700, 0.01, 0.0133), (216, 0.03, 0.01), (2592, 0.01, 0.003)]
+)
+def test_the_detectable_drop_is_seen_about_nine_times_in_ten(n: int, churn: float, chance: float) -> None:
+    draws = np.random.default_rng(0)
+    drop = detectable_drop(n, round(churn * n), chance) / 100
+    lost, gained = draws.binomial(n, churn + drop, 3000), draws.binomial(n, churn, 3000)
+    seen = np.mean([loss_p_value(int(x), int(y)) <= chance for x, y in zip(lost, gained, strict=True)])
+    # a normal approximation of a discrete test, and half a row of churn more than there is
+    assert 0.83 <= seen <= 0.97
