@@ -17,7 +17,33 @@ FEEDBACK_KINDS = ("correction", "escalation", "catalog")
 MAX_TEXT_CHARACTERS = 20_000
 MAX_LABEL_CHARACTERS = 200
 MAX_SEQUENCE_CHARACTERS = 1_000_000
-_NOT_WORD = re.compile(r"[\W_]+", re.UNICODE)
+_MEANT = "%#&@"
+"""Punctuation, by its category, that says something: 5% is not 5, C# not C."""
+
+_UNSEEN = frozenset(
+    {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0}.union(
+        range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)
+    )
+)
+"""What no reader sees, beside the format characters (Cf): fillers, joiners and variation selectors."""
+
+
+class _Folding(dict[int, str | None]):
+    """For `str.translate`: what becomes of a character, found when it is first met."""
+
+    def __missing__(self, code: int) -> str | None:
+        character = chr(code)
+        category = unicodedata.category(character)
+        if category == "Cf" or code in _UNSEEN:
+            self[code] = None
+        elif category[0] in "CZ" or (category[0] == "P" and character not in _MEANT):
+            self[code] = " "
+        else:
+            self[code] = character
+        return self[code]
+
+
+_FOLDING = _Folding()
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -79,8 +105,15 @@ class _RowProblem(Exception):
 
 
 def normalise(text: str) -> str:
-    """A text as compared with golden rows: NFKC, casefolded, without punctuation, single spaces."""
-    return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    """A text as compared with golden rows: what a reader would call the same text is the same.
+
+    NFKC, casefolded, without characters that nobody sees (zero-width, soft hyphens, directions, variation selectors),
+    punctuation as spaces, single spaces. Letters' marks and symbols stay, as "5 + 3" is not "5 3" and a vowel sign makes
+    another word. A text of nothing but punctuation stays as it is.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    seen = unicodedata.normalize("NFKC", folded.translate(_FOLDING))
+    return " ".join(seen.split()) or text.strip()
 
 
 def check_feedback(

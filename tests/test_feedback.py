@@ -301,3 +301,51 @@ def test_a_language_models_rows_need_no_label_and_may_be_long() -> None:
     assert checked.rows[0].id == "7"
     assert [row.label for row in checked.rows] == ["", ""]
     assert [rejection.line for rejection in checked.rejected] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("refund my order", "re\u200bfund my order"),
+        ("refund my order", "re\u00adfund my\u2060 order"),
+        ("refund my order", "\u202erefund my order\u202c"),
+        ("refund my order", "Refund,  my ORDER!"),
+        ("thanks \u2764", "thanks \u2764\ufe0f"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("caf\u00e9", "cafe\u200b\u0301"),
+        ("check-in", "check in"),
+    ],
+)
+def test_texts_that_read_alike_are_the_same(one: str, other: str) -> None:
+    assert normalise(one) == normalise(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("what is 5 + 3", "what is 5 - 3"),
+        ("it costs $5", "it costs €5"),
+        ("5% off", "5 off"),
+        ("i use C#", "i use C"),
+        ("कि", "की"),
+        ("thanks 👍", "thanks 👎"),
+        ("?!", "..."),
+    ],
+)
+def test_texts_that_say_different_things_are_not(one: str, other: str) -> None:
+    assert normalise(one) != normalise(other)
+
+
+@given(
+    st.text(min_size=1),
+    st.integers(min_value=0),
+    st.sampled_from("\u200b\u200d\u00ad\u2066\u202e\ufeff\ufe0f"),
+)
+def test_a_hidden_character_anywhere_changes_nothing(text: str, place: int, hidden: str) -> None:
+    at = place % (len(text) + 1)
+    assert normalise(f"a {text[:at]}{hidden}{text[at:]}") == normalise(f"a {text}")
+
+
+@given(st.text())
+def test_normalising_twice_is_normalising_once(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
