@@ -18,8 +18,11 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput
 from pipeline.labels import LabelSet
+from pipeline.store.checkpoints import refuse_adapter
+from pipeline.store.hashing import require_safetensors
 
 PACKAGE_SCHEME = "package:"
+_TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model", "bpe.codes")
 _CAUSAL = frozenset(str(name) for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 
@@ -103,8 +106,27 @@ def load_classifier(folder: Path) -> Classifier:
         raise ArtifactCorrupt(
             f"{folder / 'config.json'}: {len(labels)} labels, the head has {model.config.num_labels}"
         )
+    _require_one_label_each(model.config, folder / "config.json")
     _ensure_padding(model, tokenizer)
     return Classifier(model, tokenizer, labels)
+
+
+def _require_one_label_each(config: Any, file: Path) -> None:
+    """Refuse heads whose answers mean something else than the label of the highest logit."""
+    problem = getattr(config, "problem_type", None)
+    if problem not in (None, "single_label_classification"):
+        raise ArtifactCorrupt(
+            f"{file}: problem_type is {problem!r}, expected single_label_classification. Its answers are no single "
+            "labels; fine-tune a classifier of one label each"
+        )
+    named = {int(number): name for name, number in config.label2id.items()}
+    told = {int(number): name for number, name in config.id2label.items()}
+    if named != told:
+        number = min(i for i in named.keys() | told.keys() if named.get(i) != told.get(i))
+        raise ArtifactCorrupt(
+            f"{file}: label2id and id2label disagree: label {number} is {named.get(number)!r} in the one and "
+            f"{told.get(number)!r} in the other. Mend the wrong one"
+        )
 
 
 def longest_text(model: Any) -> int | None:
@@ -170,6 +192,11 @@ def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
             local_files_only=True,
             output_loading_info=True,
         )
+    for name, weights in model.named_parameters():
+        if weights.is_floating_point() and not torch.isfinite(weights).all():
+            raise ArtifactCorrupt(
+                f"{folder}: {name!r} holds NaN or infinite values. Restore it from a backup"
+            )
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(str(name) for name in info.get(problem, ()))
         if names:
@@ -183,8 +210,14 @@ def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
 
 def _require_checkpoint(folder: Path) -> None:
     if not (folder / "config.json").is_file():
+        refuse_adapter(folder)
         raise NoInput(f"{folder}: expected a checkpoint folder, found no config.json")
     _refuse_code(folder)
+    if not any(file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)):
+        raise ArtifactCorrupt(
+            f"{folder}: holds no tokenizer, and transformers would make one up that takes every text for the same. Save "
+            "the tokenizer that the model was trained with beside it"
+        )
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
@@ -207,6 +240,7 @@ def _ensure_padding(model: Any, tokenizer: Any) -> None:
 
 
 def _refuse_code(folder: Path) -> None:
+    require_safetensors(folder)
     for name in ("config.json", "tokenizer_config.json"):
         file = folder / name
         if not file.is_file():

@@ -22,9 +22,23 @@ def copy_checkpoint(source: Path, target: Path) -> None:
         AccessDenied, CannotWrite: as `atomic.copy_file`.
     """
     with explained("read it", source):
+        refuse_adapter(source)
         if not (source / "config.json").is_file():
             raise NoInput(f"{source}: is no checkpoint (config.json is missing)")
     _copy_folder(source, target, depth=0)
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Say what a folder is that holds an adapter in place of a model.
+
+    Raises:
+        NoInput: it does.
+    """
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise NoInput(
+            f"{folder}: is an adapter (adapter_config.json), expected a whole model. Merge it into its base with "
+            "peft's merge_and_unload(), save the result with its tokenizer, and name that folder"
+        )
 
 
 def _copy_folder(source: Path, target: Path, *, depth: int) -> None:

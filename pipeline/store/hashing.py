@@ -60,6 +60,29 @@ def checkpoint_files(folder: Path) -> list[str]:
     return sorted(names)
 
 
+def require_safetensors(folder: Path) -> None:
+    """Prove that every index of weights in a folder names safetensors files that lie beside it.
+
+    transformers follows an index wherever it leads: to a pickled file, which runs code, or out of the folder, to weights
+    that are no part of the checkpoint's hash.
+
+    Raises:
+        ArtifactCorrupt: an index is no JSON object, or names anything else; with index and entry.
+    """
+    for index in sorted(folder.glob("*.index.json")):
+        content = atomic.read_json(index)
+        places = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(places, dict) or not places:
+            raise ArtifactCorrupt(f"{index}: expected a weight_map of tensors to files, found none")
+        for name in sorted({str(file) for file in places.values()}):
+            inside = name.endswith(".safetensors") and not {"/", "\\"} & set(name)
+            if not inside or not (folder / name).is_file():
+                raise ArtifactCorrupt(
+                    f"{index}: names {name!r}, expected *.safetensors files in the same folder. "
+                    "Save the model anew with save_pretrained(..., safe_serialization=True)"
+                )
+
+
 def checkpoint_hash(folder: Path) -> str:
     """A checkpoint's identity: the SHA-256 over the sorted pairs (relative name, SHA-256 of the content).
 

@@ -200,3 +200,59 @@ def test_the_longest_text_is_as_long_as_the_model_has_positions(
         require_length(model, longest + 1)
     with pytest.raises((RuntimeError, IndexError)):
         read(longest + 1)
+
+
+@pytest.mark.parametrize(
+    "named", ["model.bin", "../model.safetensors", "/model.safetensors", "absent.safetensors"]
+)
+def test_an_index_names_only_safetensors_inside_the_folder(folder: Path, named: str) -> None:
+    index = folder / "model.safetensors.index.json"
+    (folder / "model.bin").write_bytes(b"pickled")
+    shutil.copy(folder / "model.safetensors", folder.parent / "model.safetensors")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"classifier.bias": named}}))
+    with pytest.raises(ArtifactCorrupt, match=f"index.json: names '{named}', expected"):
+        load_classifier(folder)
+
+
+def test_an_index_over_a_sound_file_is_read(make: Make, folder: Path) -> None:
+    model = make().model
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    places = dict.fromkeys(model.state_dict(), "part.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    assert torch.equal(load_classifier(folder).model.classifier.weight, model.classifier.weight)
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_a_head_of_another_kind_is_refused(folder: Path, problem: str) -> None:
+    edit(folder / "config.json", problem_type=problem)
+    with pytest.raises(ArtifactCorrupt, match=f"problem_type is '{problem}', expected single_label"):
+        load_classifier(folder)
+
+
+def test_names_that_disagree_are_refused(folder: Path) -> None:
+    names = json.loads((folder / "config.json").read_text())["id2label"]
+    edit(folder / "config.json", id2label={**names, "0": names["1"], "1": names["0"]})
+    with pytest.raises(ArtifactCorrupt, match="label2id and id2label disagree: label 0 is"):
+        load_classifier(folder)
+
+
+def test_weights_that_are_no_numbers_are_refused(make: Make, tmp_path: Path) -> None:
+    classifier = make()
+    with torch.no_grad():
+        classifier.model.classifier.weight[0, 0] = float("nan")
+    save_classifier(classifier, tmp_path)
+    with pytest.raises(ArtifactCorrupt, match=r"'classifier\.weight' holds NaN or infinite values"):
+        load_classifier(tmp_path)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
+    for file in [*folder.glob("tokenizer*"), *folder.glob("vocab*")]:
+        file.unlink()
+    with pytest.raises(ArtifactCorrupt, match="holds no tokenizer"):
+        load_classifier(folder)
+
+
+def test_an_adapter_is_told_for_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(NoInput, match=r"is an adapter \(adapter_config\.json\), expected a whole model"):
+        load_classifier(tmp_path)
