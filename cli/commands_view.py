@@ -133,6 +133,7 @@ def show(
     from pipeline.stages.history import attempt_details
     from pipeline.store.run_directory import Workspace
 
+    render.show_log()
     details = attempt_details(Workspace(workspace_root(workspace, config_file)), ref)
     if as_json:
         render.document(details.record)

@@ -27,7 +27,7 @@ from pipeline.stages.tables import rows_of
 from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import Workspace
-from pipeline.store.stage_directory import read_stage, require_stage
+from pipeline.store.stage_directory import read_stage, require_output, require_stage
 from pipeline.store.tables import read_jsonl, write_jsonl
 
 ARMS = ("freeze", "plain", "head", "l2sp", "ewc", "replay", "calibrate", "default", "joint")
@@ -141,7 +141,7 @@ def known_launch_data(source: Workspace, folder: Path) -> Path:
             f"{source.root}: was never launched, so its launch data is not known. Give it with --data FILE"
         )
     ingested = source.attempt(line[0].attempt).stage("ingest")
-    rows = rows_of(ingested / TRAIN_FILE) + rows_of(ingested / VALIDATION_FILE)
+    rows = rows_of(ingested, TRAIN_FILE) + rows_of(ingested, VALIDATION_FILE)
     file = folder / "launch.jsonl"
     write_jsonl(file, [{"id": row.id, "text": row.text, "label": row.label} for row in rows])
     return file
@@ -234,7 +234,7 @@ def _best_plain(
         run_month(space, tried, month, request=wish, clock=clock, progress=progress)
         attempt = space.latest_attempt(month)
         assert attempt is not None
-        measured: list[dict[str, Any]] = read_jsonl(attempt.stage("finetune") / METRICS_FILE)
+        measured: list[dict[str, Any]] = read_jsonl(require_output(attempt.stage("finetune"), METRICS_FILE))
         watched = [row["new_validation_loss"] for row in measured if "new_validation_loss" in row]
         if not watched:
             raise UsageError(

@@ -11,7 +11,8 @@ from pipeline.months import Month
 from pipeline.stages.evaluate import recorded_scorecard
 from pipeline.stages.gate_evidence import PREDICTIONS_FILE
 from pipeline.store.run_directory import RunDirectory, Workspace
-from pipeline.store.tables import read_jsonl, read_parquet
+from pipeline.store.stage_directory import require_output
+from pipeline.store.tables import read_parquet
 
 LARGEST_LOSS_A_CYCLE = 0.5
 """Points; an arm that loses more of the prior golden rows is not shipped."""
@@ -155,7 +156,7 @@ def _changes_of_rows(spaces: Sequence[Workspace], months: Sequence[Month]) -> li
 
 
 def _prior_predictions(space: Workspace, month: Month) -> list[dict[str, object]]:
-    rows = read_parquet(_attempt(space, month).stage("eval") / PREDICTIONS_FILE)
+    rows = read_parquet(require_output(_attempt(space, month).stage("eval"), PREDICTIONS_FILE))
     return [row for row in rows if row["golden"] != str(month)]
 
 
@@ -178,8 +179,8 @@ def _final(card: Scorecard) -> float:
 
 
 def _seconds(space: Workspace, month: Month) -> float:
-    events: list[dict[str, Any]] = read_jsonl(_attempt(space, month).events_file)
-    return sum(float(event["seconds"]) for event in events if event.get("event") == "stage finished")
+    events = _attempt(space, month).read_events()
+    return sum(float(str(event["seconds"])) for event in events if event.get("event") == "stage finished")
 
 
 def _attempt(space: Workspace, month: Month) -> RunDirectory:

@@ -218,7 +218,7 @@ def _pushing(trial: Trial, count: int, shown: int, include_text: bool) -> tuple[
     trial.put(trial.anchor)
     with context.progress("row gradients", len(examples), "row") as advance:
         found = pushes(trial.classifier, examples, trial.weights, advance=advance)
-    table = {row.id: row for row in rows_of(context.output("ingest") / TRAIN_FILE)}
+    table = {row.id: row for row in rows_of(context.output("ingest"), TRAIN_FILE)}
     return tuple(
         PushingRow(
             id=push.id,

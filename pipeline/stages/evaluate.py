@@ -30,6 +30,7 @@ from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import labels_of
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
+from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import ColumnType, write_parquet
 
 if TYPE_CHECKING:
@@ -108,14 +109,14 @@ def unknown_labels(golden: list[GoldenSet], known: LabelSet) -> dict[str, list[s
 def recorded_verdict(folder: Path) -> Verdict:
     """The gate's verdict of a finished evaluation."""
     try:
-        return TypeAdapter(Verdict).validate_python(atomic.read_json(folder / GATE_FILE))
+        return TypeAdapter(Verdict).validate_python(atomic.read_json(require_output(folder, GATE_FILE)))
     except ValidationError as error:
         raise ArtifactCorrupt(f"{folder / GATE_FILE}: is no verdict: {error.errors()[0]['msg']}") from None
 
 
 def recorded_scorecard(folder: Path) -> Scorecard:
     """The scorecard of a finished evaluation."""
-    content: Any = atomic.read_json(folder / SCORECARD_FILE)
+    content: Any = atomic.read_json(require_output(folder, SCORECARD_FILE))
     return scorecard_from_record(content, where=str(folder / SCORECARD_FILE))
 
 

@@ -18,7 +18,7 @@ from pipeline.store.checkpoints import copy_checkpoint
 from pipeline.store.disk import require_free_space
 from pipeline.store.hashing import checkpoint_hash, sha256_json
 from pipeline.store.records import CheckpointRef
-from pipeline.store.stage_directory import RESUME_FOLDER, require_stage
+from pipeline.store.stage_directory import RESUME_FOLDER, find_output, require_stage
 from pipeline.store.tables import write_parquet
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def candidate_of(context: RunContext) -> CheckpointRef:
 
 def recorded_penalty(context: RunContext) -> dict[str, str | float] | None:
     """The penalty that a finished fine-tune stage trained with; None for none."""
-    file = context.output("finetune") / PENALTY_FILE
-    recorded: dict[str, str | float] | None = cast(Any, atomic.read_json(file)) if file.exists() else None
+    file = find_output(context.output("finetune"), PENALTY_FILE)
+    recorded: dict[str, str | float] | None = cast(Any, atomic.read_json(file)) if file is not None else None
     return recorded
 
 

@@ -12,6 +12,7 @@ from pipeline.evaluation.scorecard import Scorecard, score, scorecard
 from pipeline.labels import LabelSet
 from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import Workspace
+from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import read_parquet
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -87,8 +88,12 @@ def worn_rows(
 
 
 def predictions_file(workspace: Workspace, ref: CheckpointRef) -> Path:
-    """The recorded answers of a checkpoint of the workspace on the golden sets of its time."""
-    return workspace.attempt(ref.attempt).stage("eval") / PREDICTIONS_FILE
+    """The recorded answers of a checkpoint of the workspace on the golden sets of its time.
+
+    Raises:
+        ArtifactCorrupt: they are not what the evaluation recorded.
+    """
+    return require_output(workspace.attempt(ref.attempt).stage("eval"), PREDICTIONS_FILE)
 
 
 _Key = tuple[str, str]

@@ -16,7 +16,7 @@ from pipeline.store import atomic
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import RunDirectory, Workspace
-from pipeline.store.tables import read_jsonl
+from pipeline.store.stage_directory import find_output
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def attempt_details(workspace: Workspace, ref: str) -> AttemptDetails:
 
 def _last_failure(attempt: RunDirectory) -> str | None:
     """Why the attempt's last command failed; None where it went on since."""
-    events = read_jsonl(attempt.events_file) if attempt.events_file.exists() else []
+    events = attempt.read_events()
     last = events[-1] if events else {}
     return f"{last['stage']}: {last['error']}" if last.get("event") == "failed" else None
 
@@ -151,5 +151,5 @@ def _attempt(workspace: Workspace, ref: str) -> RunDirectory:
 
 
 def _read(attempt: RunDirectory, stage: str, name: str) -> object:
-    file = attempt.stage(stage) / name
-    return atomic.read_json(file) if file.exists() else None
+    file = find_output(attempt.stage(stage), name)
+    return atomic.read_json(file) if file is not None else None

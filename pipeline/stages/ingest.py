@@ -30,6 +30,7 @@ from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
 from pipeline.store.run_directory import Workspace
+from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import SUFFIXES, ColumnType, read_parquet, read_table, write_jsonl, write_parquet
 
 ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
@@ -299,7 +300,9 @@ def _learned_golden_rows(context: RunContext) -> int:
     learned = {
         normalise(str(row["text"]))
         for checkpoint in ancestors(context.workspace, context.base)
-        for row in read_parquet(context.workspace.attempt(checkpoint.attempt).stage("ingest") / TRAIN_FILE)
+        for row in read_parquet(
+            require_output(context.workspace.attempt(checkpoint.attempt).stage("ingest"), TRAIN_FILE)
+        )
     }
     return sum(normalise(row.text) in learned for row in read_golden(file, name=str(context.month)).rows)
 

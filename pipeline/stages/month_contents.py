@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.recipe import MonthContents
 from pipeline.store import atomic
+from pipeline.store.stage_directory import require_output
 
 SUMMARY_FILE = "summary.json"
 
@@ -14,5 +15,5 @@ def recorded_contents(ingested: Path) -> MonthContents | None:
     file = ingested / SUMMARY_FILE
     if not file.exists():
         return None
-    summary: Any = atomic.read_json(file)
+    summary: Any = atomic.read_json(require_output(ingested, SUMMARY_FILE))
     return MonthContents(rows=summary["train"], new_labels=len(summary["new_labels"]))

@@ -161,7 +161,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     memory_rows = _memory(context)
     memory = tokenised(memory_rows)
     validation = Validation(
-        new=tokenised(rows_of(context.output("ingest") / VALIDATION_FILE)),
+        new=tokenised(rows_of(context.output("ingest"), VALIDATION_FILE)),
         prior=tokenised(validation_rows(context.workspace, ancestors(context.workspace, context.base))),
     )
     frozen = remember_frozen_layers(
@@ -208,7 +208,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
 
 def _training_rows(context: RunContext) -> list[Row]:
     """The month's rows; for the joint arm those of all months, a row that occurs again in its latest form."""
-    own = rows_of(context.output("ingest") / TRAIN_FILE)
+    own = rows_of(context.output("ingest"), TRAIN_FILE)
     if not context.recipe.from_scratch:
         return own
     line = ancestors(context.workspace, context.base)

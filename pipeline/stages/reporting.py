@@ -23,6 +23,7 @@ from pipeline.stages.tune_record import recorded_frontier
 from pipeline.store import atomic
 from pipeline.store.records import Manifest
 from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.stage_directory import find_output
 from pipeline.store.tables import read_jsonl
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def report_contents(workspace: Workspace, attempt: RunDirectory, *, include_text
     manifest = attempt.read_manifest()
     evaluated = _is_evaluated(attempt)
     card = recorded_scorecard(attempt.stage("eval")) if evaluated else None
-    summary: Any = _read_json(attempt.stage("ingest") / SUMMARY_FILE) or {}
-    deltas: Any = _read_json(attempt.stage("finetune") / DELTAS_FILE) or []
+    summary: Any = _read_json(attempt.stage("ingest"), SUMMARY_FILE) or {}
+    deltas: Any = _read_json(attempt.stage("finetune"), DELTAS_FILE) or []
     line = ancestors(workspace, manifest.candidate or manifest.parent)
     return ReportContents(
         month=manifest.month,
@@ -86,7 +87,7 @@ def report_contents(workspace: Workspace, attempt: RunDirectory, *, include_text
         card=card,
         verdict=recorded_verdict(attempt.stage("eval")) if evaluated else None,
         matrix=_matrix(workspace, attempt),
-        metrics=tuple(_read_lines(attempt.stage("finetune") / METRICS_FILE)),
+        metrics=tuple(_read_lines(attempt.stage("finetune"), METRICS_FILE)),
         deltas=tuple(deltas),
         cells=_cells(workspace, manifest),
         frontier=recorded_frontier(attempt),
@@ -149,7 +150,7 @@ def _refused(attempt: RunDirectory, *, include_text: bool) -> "tuple[RefusedRows
 
     places: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
-    for row in _read_lines(attempt.stage("ingest") / REJECTED_FILE):
+    for row in _read_lines(attempt.stage("ingest"), REJECTED_FILE):
         reason = str(row["reason"]) if include_text else without_values(str(row["reason"]))
         counts[reason] += 1
         if counts[reason] <= PLACES_SHOWN:
@@ -221,9 +222,11 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
-def _read_json(file: Path) -> object:
-    return atomic.read_json(file) if file.exists() else None
+def _read_json(stage: Path, name: str) -> object:
+    file = find_output(stage, name)
+    return atomic.read_json(file) if file is not None else None
 
 
-def _read_lines(file: Path) -> list[dict[str, Any]]:
-    return list(read_jsonl(file)) if file.exists() else []
+def _read_lines(stage: Path, name: str) -> list[dict[str, Any]]:
+    file = find_output(stage, name)
+    return list(read_jsonl(file)) if file is not None else []

@@ -10,22 +10,26 @@ from pipeline.stages.ingest import LABELS_FILE, TRAIN_FILE, VALIDATION_FILE
 from pipeline.store import atomic
 from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import RunDirectory, Workspace
-from pipeline.store.stage_directory import require_stage
+from pipeline.store.stage_directory import require_output, require_stage
 from pipeline.store.tables import read_parquet
 
 if TYPE_CHECKING:
     from pipeline.modeling.batches import Examples
 
 
-def rows_of(file: Path) -> list[Row]:
-    """The rows of train.parquet or validation.parquet."""
-    table: list[dict[str, Any]] = read_parquet(file)
+def rows_of(ingested: Path, name: str) -> list[Row]:
+    """The rows of train.parquet or validation.parquet in a finished ingest folder.
+
+    Raises:
+        ArtifactCorrupt: the file is not what ingest recorded.
+    """
+    table: list[dict[str, Any]] = read_parquet(require_output(ingested, name))
     return [Row(**fields) for fields in table]
 
 
 def training_rows(attempt: RunDirectory) -> list[Row]:
     """What an attempt's checkpoint was trained on."""
-    return rows_of(attempt.stage("ingest") / TRAIN_FILE)
+    return rows_of(attempt.stage("ingest"), TRAIN_FILE)
 
 
 def training_hash(attempt: RunDirectory) -> str:
@@ -35,7 +39,7 @@ def training_hash(attempt: RunDirectory) -> str:
 
 def labels_of(attempt: RunDirectory) -> LabelSet:
     """The label set that an attempt's ingest settled."""
-    names: Any = atomic.read_json(attempt.stage("ingest") / LABELS_FILE)
+    names: Any = atomic.read_json(require_output(attempt.stage("ingest"), LABELS_FILE))
     return LabelSet(tuple(names))
 
 
@@ -44,7 +48,7 @@ def validation_rows(workspace: Workspace, line: Sequence[CheckpointRef]) -> list
     return [
         row
         for checkpoint in line
-        for row in rows_of(workspace.attempt(checkpoint.attempt).stage("ingest") / VALIDATION_FILE)
+        for row in rows_of(workspace.attempt(checkpoint.attempt).stage("ingest"), VALIDATION_FILE)
     ]
 
 

@@ -1,5 +1,6 @@
 """Where everything lies: the workspace, its months, and the folder of each attempt."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
 from pipeline.months import Month
-from pipeline.store import atomic
+from pipeline.store import atomic, strict_json
 from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.records import CheckpointRef, Manifest, read_record, read_registry_file, write_record
 from pipeline.store.refusals import explained
@@ -17,6 +18,7 @@ from pipeline.store.remaking import MONTH_FORM, remaking
 STAGES = ("ingest", "fisher", "finetune", "eval")
 """The stages' folders, in the order in which they run."""
 
+logger = logging.getLogger("retrain")
 _NUMBER = re.compile(r"\A[0-9]{3,6}\Z")
 
 
@@ -135,6 +137,27 @@ class RunDirectory:
         """
         line = atomic.render_json_line({"at": at, "event": event, **details})
         atomic.append_line(self.events_file, line, durable=True)
+
+    def read_events(self) -> list[dict[str, object]]:
+        """The events, oldest first; none where there is no file.
+
+        A line that a full disk cut off is passed over with a warning: it tells of a moment, and proves nothing.
+        """
+        if not self.events_file.exists():
+            return []
+        events, torn = [], 0
+        for line in atomic.read_file(self.events_file).splitlines():
+            try:
+                event = strict_json.parse(line)
+            except ValueError:
+                event = None
+            if isinstance(event, dict):
+                events.append(event)
+            elif line.strip():
+                torn += 1
+        if torn:
+            logger.warning("%s: %d line(s) were cut off and are passed over", self.events_file, torn)
+        return events
 
 
 @dataclass(frozen=True)

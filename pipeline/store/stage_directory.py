@@ -129,6 +129,31 @@ def require_stage(target: Path) -> StageRecord:
     return record
 
 
+def require_output(target: Path, name: str) -> Path:
+    """A file of a finished stage, after proving that it is what the stage recorded: what is read is what was made.
+
+    Args:
+        target: the stage's folder.
+        name: the file in it, with / between folders.
+
+    Raises:
+        NoInput: the stage is not finished.
+        ArtifactCorrupt: the file is changed, missing or was never recorded; names the file and both hashes.
+    """
+    recorded = require_stage(target).outputs.get(name)
+    path = target / name
+    if recorded is None:
+        raise ArtifactCorrupt(f"{path}: is not among the recorded outputs. {_again(target)}")
+    _require_hash(path, recorded, target)
+    return path
+
+
+def find_output(target: Path, name: str) -> Path | None:
+    """`require_output`, or None where the stage is not finished or recorded no such file."""
+    record = read_stage(target)
+    return require_output(target, name) if record is not None and name in record.outputs else None
+
+
 def verify_stage(target: Path) -> StageRecord:
     """Prove that a finished stage holds exactly what it recorded.
 
@@ -148,18 +173,17 @@ def verify_stage(target: Path) -> StageRecord:
                 f"{target / name}: is not among the recorded outputs. Remove it, or: {_again(target)}"
             )
     for name, recorded in sorted(record.outputs.items()):
-        if name not in found:
-            raise ArtifactCorrupt(
-                f"{target / name}: is missing; recorded with the hash {recorded}. "
-                f"Restore it from a backup, or: {_again(target)}"
-            )
-        actual = sha256_file(target / name)
-        if actual != recorded:
-            raise ArtifactCorrupt(
-                f"{target / name}: damaged: recorded with the hash {recorded}, has {actual}. "
-                f"Restore it from a backup, or: {_again(target)}"
-            )
+        _require_hash(target / name, recorded, target)
     return record
+
+
+def _require_hash(path: Path, recorded: str, target: Path) -> None:
+    mend = f"Restore it from a backup, or: {_again(target)}"
+    if atomic.kind_of(path) != "file":
+        raise ArtifactCorrupt(f"{path}: is missing; recorded with the hash {recorded}. {mend}")
+    actual = sha256_file(path)
+    if actual != recorded:
+        raise ArtifactCorrupt(f"{path}: damaged: recorded with the hash {recorded}, has {actual}. {mend}")
 
 
 def _is_same_work(partial: Path, identity: Mapping[str, object]) -> bool:

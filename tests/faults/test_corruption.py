@@ -4,6 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 
@@ -102,6 +104,54 @@ def test_a_champion_that_is_damaged_is_not_trained_from(launched: Path) -> None:
     assert done.code == CORRUPT
     assert len(set(re.findall(r"[0-9a-f]{64}", done.err))) >= 2
     assert not (launched / "runs" / "2026-02").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ingest/train.parquet", "ingest/validation.parquet", "eval/predictions.parquet"],
+)
+def test_a_month_is_not_made_from_damaged_tables_of_an_earlier_one(promoted: Path, name: str) -> None:
+    """A table that decodes well and says other things: all of its labels are exchanged."""
+    path = promoted / "runs" / "2026-01" / "001" / name
+    recorded_hash = sha256_file(path)
+    table = pyarrow.parquet.read_table(path)
+    place = table.column_names.index("label")
+    turned = pyarrow.array(list(reversed(table.column("label").to_pylist())))
+    path.chmod(0o600)
+    pyarrow.parquet.write_table(table.set_column(place, "label", turned), path)
+    champion = (promoted / "registry.json").read_bytes()
+    done = run_month(promoted, month="2026-03")
+    assert done.code == CORRUPT, done.err
+    assert f"{path}: damaged: recorded with the hash {recorded_hash}" in done.err
+    assert (promoted / "registry.json").read_bytes() == champion
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("eval/scorecard.json", "status"),
+        ("finetune/deltas.json", "show"),
+        ("ingest/summary.json", "show"),
+        ("finetune/metrics.jsonl", "report"),
+        ("ingest/rejected.jsonl", "report"),
+    ],
+)
+def test_damaged_records_are_not_shown(promoted: Path, name: str, command: str) -> None:
+    path = promoted / "runs" / "2026-02" / "001" / name
+    path.chmod(0o600)
+    path.write_bytes(b"[]\n")
+    done = call(command, *(["2026-02"] if command != "status" else []), "-w", promoted)
+    assert done.code == CORRUPT, done.out
+    assert f"{path}: damaged: recorded with the hash" in done.err
+
+
+def test_a_torn_line_of_the_events_is_passed_over_with_a_word(promoted: Path) -> None:
+    file = promoted / "runs" / "2026-02" / "001" / "events.jsonl"
+    with file.open("ab") as events:
+        events.write(b'{"at": "2026-03-02T03:17:00.0')
+    done = call("show", "2026-02", "-w", promoted)
+    assert done.code == 0
+    assert "events.jsonl: 1 line(s) were cut off and are passed over" in done.err
 
 
 @pytest.fixture

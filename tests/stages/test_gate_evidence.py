@@ -8,8 +8,9 @@ from pipeline.config import load_config
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
 from pipeline.labels import LabelSet
 from pipeline.stages.gate_evidence import PREDICTIONS_FILE, Answers, gate_limits, held_rows, worn_rows
-from pipeline.store.records import CheckpointRef
+from pipeline.store.records import CheckpointRef, StageRecord
 from pipeline.store.run_directory import Workspace
+from pipeline.store.stage_directory import commit_stage, open_stage
 from pipeline.store.tables import ColumnType, write_parquet
 
 COLUMNS: dict[str, ColumnType] = {"golden": "string", "id": "string", "label": "string", "after": "string"}
@@ -30,12 +31,15 @@ def said(**answers: str) -> Answers:
 def promoted(workspace: Workspace, month: str, item: GoldenSet, answers: str) -> CheckpointRef:
     """A promoted model of which only its recorded answers on one golden set are there."""
     folder = workspace.runs / month / "001" / "eval"
-    folder.mkdir(parents=True)
+    folder.parent.mkdir(parents=True)
     rows = [
         {"golden": item.name, "id": row.id, "label": row.label, "after": answer}
         for row, answer in zip(item.rows, answers.split(), strict=True)
     ]
-    write_parquet(folder / PREDICTIONS_FILE, rows, COLUMNS)
+    planned = StageRecord(stage="eval", code_version="1", seed=0, config={}, inputs={})
+    partial = open_stage(folder, planned.identity())
+    write_parquet(partial / PREDICTIONS_FILE, rows, COLUMNS)
+    commit_stage(partial, folder, planned)
     return CheckpointRef(path=f"runs/{month}/001", sha256="0" * 64, month=month, attempt=f"{month}/001")
 
 

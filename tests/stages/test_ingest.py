@@ -86,7 +86,7 @@ def test_a_row_that_was_given_again_in_a_later_month_is_learned_in_its_later_for
 
 def test_the_tables_hold_every_accepted_row_once(promoted: Path) -> None:
     folder = promoted / "runs/2026-02/001/ingest"
-    train, validation = rows_of(folder / "train.parquet"), rows_of(folder / "validation.parquet")
+    train, validation = rows_of(folder, "train.parquet"), rows_of(folder, "validation.parquet")
     ids = [row.id for row in (*train, *validation)]
     assert sorted(ids) == sorted(row["id"] for row in toy.toy_stream().feedback["2026-02"])
     assert len(validation) == 3
@@ -94,7 +94,7 @@ def test_the_tables_hold_every_accepted_row_once(promoted: Path) -> None:
 
 def learned(workspace: Path, month: str = "2026-03") -> list[Row]:
     folder = workspace / "runs" / month / "001/ingest"
-    return [row for name in ("train.parquet", "validation.parquet") for row in rows_of(folder / name)]
+    return [row for name in ("train.parquet", "validation.parquet") for row in rows_of(folder, name)]
 
 
 def test_another_row_of_the_same_id_in_a_carried_month_is_learned_too(refused: Path) -> None:
