@@ -178,7 +178,7 @@ def predict(
         raise NoInput(f"{file}: no such file")
     try:
         raw = file.read_bytes() if file is not None else sys.stdin.buffer.read()
-        lines = [line for line in raw.decode("utf-8").splitlines() if line.strip()]
+        lines = [line.removesuffix("\r") for line in raw.decode("utf-8").split("\n") if line.strip()]
     except UnicodeDecodeError as error:
         raise BadData(
             f"{file or 'stdin'}: expected UTF-8 text: {error.reason} at byte {error.start}"

@@ -18,12 +18,18 @@ def data(text: str) -> None:
 
 def document(value: object) -> None:
     """Print one JSON document to stdout."""
-    _write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False), sys.stdout)
+    _write(_json(value, indent=1), sys.stdout)
 
 
 def json_line(value: object) -> None:
     """Print one line of JSONL to stdout."""
-    _write(json.dumps(value, ensure_ascii=False, allow_nan=False), sys.stdout)
+    _write(_json(value), sys.stdout)
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    """JSON in which what a terminal would obey (controls, directions, line separators) is escaped as JSON does."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def note(text: str) -> None:

@@ -268,11 +268,13 @@ def load_config(
     """
     values = _read_yaml(file) if file is not None else {}
     origins = [str(file)] if file is not None else []
+    secret: list[str] = []  # an environment variable may hold a password that was meant for another name
     for name, text in sorted((environment or {}).items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in ENVIRONMENT_KEYS_ELSEWHERE:
             path = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
             _assign(values, path, text, where=f"environment variable {name}")
             origins.append(name)
+            secret.append(path)
     for override in overrides:
         path, separator, text = override.partition("=")
         if not separator:
@@ -286,9 +288,15 @@ def load_config(
         lines = [f"{origin}: {error.error_count()} problem(s). Run: retrain config schema"]
         for problem in error.errors(include_url=False):
             key = ".".join(str(part) for part in problem["loc"]) or "(top)"
-            found = "" if problem["type"] == "missing" else f", found {_shown(problem['input'])}"
+            hidden = problem["type"] == "missing" or _is_of(key, secret)
+            found = "" if hidden else f", found {_shown(problem['input'])}"
             lines.append(f"  {key}: {problem['msg']}{found}")
         raise BadConfig("\n".join(lines)) from None
+
+
+def _is_of(key: str, paths: Sequence[str]) -> bool:
+    """Whether a key is, lies under or holds one of the paths."""
+    return any(f"{key}.".startswith(f"{path}.") or f"{path}.".startswith(f"{key}.") for path in paths)
 
 
 def _shown(value: object) -> str:

@@ -169,3 +169,13 @@ def test_the_schema_describes_every_section() -> None:
     schema = Config.model_json_schema(by_alias=True)
     assert set(schema["properties"]) == set(Config().resolved())
     assert "lambda" in schema["$defs"]["EwcSection"]["properties"]
+
+
+@pytest.mark.parametrize(
+    "name", ["RETRAIN_WEBHOOK", "RETRAIN_NOTIFY__WEBHOOK", "RETRAIN_TRAIN", "RETRAIN_SEED"]
+)
+def test_the_value_of_an_environment_variable_is_never_told(name: str) -> None:
+    with pytest.raises(BadConfig) as refused:
+        load_config(None, environment={name: "https://hooks.example.org/s3cret"})
+    assert name in str(refused.value)
+    assert "s3cret" not in str(refused.value)

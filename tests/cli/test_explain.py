@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import call
+
 Cli = Callable[..., Any]
 
 
@@ -92,3 +94,16 @@ def test_tune_refuses_candidates_that_are_no_positive_numbers(
     done = cli("tune", "--month", "2026-02", "-w", validated, "--lambdas", lambdas)
     assert done.code == 2
     assert "expected positive numbers" in done.err
+
+
+@pytest.mark.parametrize(
+    "place", ["champion/model.safetensors", "champion/page.html", "champion", "retrain.yaml", "."]
+)
+def test_a_page_replaces_nothing_but_a_page(promoted: Path, place: str) -> None:
+    target = promoted / place
+    before = (promoted / "champion/model.safetensors").read_bytes()
+    done = call("report", "champion", "-w", promoted, "--output", target)
+    assert done.code == 2
+    assert f"--output {target.resolve()}: " in done.err
+    assert call("verify", "-w", promoted).code == 0
+    assert (promoted / "champion/model.safetensors").read_bytes() == before

@@ -82,3 +82,15 @@ def test_control_characters_are_escaped_in_json(launched: Path) -> None:
     done = call("predict", "-w", launched, stdin="my \x1b[31mpassword")
     assert "\x1b" not in done.out
     assert answers(done)[0]["text"] == "my \x1b[31mpassword"
+
+
+def test_only_a_line_feed_ends_a_line_and_nothing_steers_the_terminal(launched: Path) -> None:
+    done = call(
+        "predict", "-w", launched, stdin="my password\u2028account\u0085to\x0bday\u202e\u009b\r\nmy parcel\n"
+    )
+    said = answers(done)
+    assert [answer["text"] for answer in said] == [
+        "my password\u2028account\u0085to\x0bday\u202e\u009b",
+        "my parcel",
+    ]
+    assert all(character.isprintable() or character == "\n" for character in done.out)
