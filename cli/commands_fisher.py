@@ -74,7 +74,8 @@ def compute(
 ) -> None:
     """Compute the diagonal Fisher information of a checkpoint on what it was trained on.
 
-    A classifier's rows have `text` and `label`, those of a causal language model `text` alone.
+    A classifier's rows have `text` and `label`, those of a causal language model `text` alone. In a workspace it covers
+    the layers that its configuration trains, elsewhere all parameters.
     """
     from cli.options import config_of, locked, workspace_root
     from pipeline.config import load_config
@@ -86,7 +87,11 @@ def compute(
             wishes.append(f"{key}={value}")
     root = _workspace_around(Path(checkpoint)) or root if workspace is None and config_file is None else root
     inside = (root / "retrain.yaml").exists() or config_file is not None
-    config = config_of(root, config_file, wishes) if inside else load_config(None, overrides=wishes)
+    config = (
+        config_of(root, config_file, wishes)
+        if inside
+        else load_config(None, overrides=["train.layers=all", *wishes])
+    )
     if not inside:
         _compute(
             root, checkpoint, data, config, threads, force, output, device, as_json, layers, until_stable

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.modeling.checkpoint import load_classifier
+from pipeline.store.fisher_file import read_fisher
 from tests import language_models, toy
 from tests.conftest import Done, call
 
@@ -58,6 +60,18 @@ def test_with_data_any_checkpoint_gets_its_fisher_beside_it(outside: Path, launc
     assert done.code == 0, done.err
     assert done.out.splitlines()[0] == str(outside / "fisher.safetensors")
     assert "exact, 10 examples, trace " in done.out
+
+
+@pytest.mark.parametrize(("told", "covers"), [((), True), (("-o", "train.layers=head"), False)])
+def test_outside_of_a_workspace_it_covers_all_parameters_unless_told(
+    outside: Path, launched: Path, told: tuple[str, ...], covers: bool
+) -> None:
+    """No configuration was seen that would say otherwise."""
+    done = fisher("compute", outside, "--data", launched / "launch.jsonl", "--samples", "4", *told)
+    assert done.code == 0, done.err
+    parameters = load_classifier(outside).model.named_parameters()
+    covered = read_fisher(outside / "fisher.safetensors")[0].keys()
+    assert ({name for name, _ in parameters} == set(covered)) is covers
 
 
 @pytest.mark.parametrize("output", [False, True])
