@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import NoInput
+from pipeline.errors import NoInput, UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -80,7 +80,17 @@ def config_of(
 
 @contextmanager
 def locked(root: Path, wait: float = 0.0) -> Iterator[None]:
-    """Hold the workspace, before anything heavy is imported; sweep what killed runs left in it."""
+    """Hold the workspace, before anything heavy is imported; sweep what killed runs left in it.
+
+    Raises:
+        UsageError: a launcher started several processes of the command, of which each would do the whole work.
+    """
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes not in ("", "0", "1"):
+        raise UsageError(
+            f"WORLD_SIZE is {processes}: a launcher such as torchrun started several processes, and a workspace is worked "
+            "on by one. Run the command without the launcher"
+        )
     from pipeline.store.lock import workspace_lock
 
     with workspace_lock(root, wait_seconds=wait):

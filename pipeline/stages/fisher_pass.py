@@ -97,7 +97,7 @@ def estimate_fisher(
             f"--layers {settings.pattern}: matches none of the {len(trained)} trained parameters"
             f"{f', such as {trained[0]}' if trained else ''} (train.layers: {settings.layers})"
         )
-    state = PartialState(cpu=device == "cpu")
+    state = PartialState(cpu=chosen.type == "cpu")
     dtype = autocast_dtype(settings.precision, chosen)
     estimate, batch_tokens = _fitted(subject, parameters, settings, state, chosen, dtype, progress)
     return FisherPass(

@@ -427,3 +427,16 @@ def test_a_configuration_error_names_where_the_values_come_from(
     done = run(launched, "-o", "arm=foo")
     assert done.code == 78
     assert "retrain.yaml, RETRAIN_EWC__LAMDA, -o arm: 2 problem(s)" in done.err
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "--month", "2026-02", "--wait", "60"), ("fisher", "compute", "champion")]
+)
+def test_several_processes_of_one_command_are_refused_at_once(
+    launched: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = call(*words, "-w", launched)
+    assert done.code == 2
+    assert "WORLD_SIZE is 2: a launcher such as torchrun started several processes" in done.err
+    assert not (launched / "runs" / "2026-02").exists()
