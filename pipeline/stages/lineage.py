@@ -6,6 +6,9 @@ from pipeline.store.records import CheckpointRef, Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
 from pipeline.store.run_directory import Found, RunDirectory, Workspace
 
+_MONTHS_NAMED = 6
+"""How many months a message names."""
+
 
 def ancestors(workspace: Workspace, checkpoint: CheckpointRef | None) -> list[CheckpointRef]:
     """The checkpoint and all that it descends from, the launch first; empty for None."""
@@ -52,7 +55,9 @@ def _is_frozen(workspace: Workspace, checkpoint: CheckpointRef) -> bool:
 def refused_months(workspace: Workspace, base: CheckpointRef, month: Month) -> list[Month]:
     """Months since the base whose candidate was refused or frozen: their feedback has not been learned yet."""
     refused = []
-    for between in months_between(base, month):
+    for between in workspace.months():
+        if not base.month < str(between) < str(month):
+            continue
         manifest = _finished(workspace, between)
         if manifest is not None and manifest.candidate is not None:
             refused.append(between)
@@ -71,10 +76,16 @@ def require_no_gap(workspace: Workspace, base: CheckpointRef, month: Month) -> N
     Raises:
         UsageError: naming the missing months.
     """
-    missing = [str(m) for m in months_between(base, month) if _finished(workspace, m) is None]
+    begun = set(workspace.months())
+    missing = [
+        str(m) for m in months_between(base, month) if m not in begun or _finished(workspace, m) is None
+    ]
     if missing:
+        named = ", ".join(missing[:_MONTHS_NAMED])
+        if len(missing) > _MONTHS_NAMED:
+            named += f" and {len(missing) - _MONTHS_NAMED} more, up to {missing[-1]},"
         raise UsageError(
-            f"{month}: the months {', '.join(missing)} were never run after {base.month}. "
+            f"{month}: the months {named} were never run after {base.month}. "
             f"Run: retrain run --month {missing[0]}, or pass over them with --allow-gap"
         )
 

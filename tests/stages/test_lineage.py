@@ -46,6 +46,17 @@ def test_an_attempt_that_was_killed_before_its_manifest_was_written_does_not_cou
         require_no_gap(workspace, base, Month(2026, 3))
 
 
+def test_a_gap_of_thousands_of_years_is_told_in_a_line(refused: Path) -> None:
+    workspace, late = Workspace(refused), Month(9999, 1)
+    base = base_for(workspace, late)
+    with pytest.raises(UsageError) as gap:
+        require_no_gap(workspace, base, late)
+    assert "2026-03, 2026-04, 2026-05, 2026-06, 2026-07, 2026-08 and 95668 more, up to 9998-12," in str(
+        gap.value
+    )
+    assert refused_months(workspace, base, late) == [Month(2026, 2)]
+
+
 def test_a_killed_attempt_is_gone_on_with(refused: Path) -> None:
     done = call("run", "--month", "2026-02", "-w", refused, "--until", "fisher", "--from", "ingest")
     assert done.code == 0
