@@ -51,6 +51,10 @@ def promote(
 
 
 def rollback(
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="MONTH", help="The champion of this month; again does nothing more."),
+    ] = None,
     reason: ReasonOption = "by hand",
     workspace: WorkspaceOption = None,
     config_file: ConfigOption = None,
@@ -58,11 +62,19 @@ def rollback(
 ) -> None:
     """Make the champion before the present one the champion again."""
     root = workspace_root(workspace, config_file)
-    with locked(root, wait):
+    with locked(root, wait) as lagged:
+        from pipeline.store.registry import read_registry, roll_back_to
         from pipeline.store.registry import rollback as roll_back
         from pipeline.store.run_directory import Workspace
 
-        registry = roll_back(Workspace(root), by=request(1, "cpu").by, reason=reason, at=_now())
+        space, by = Workspace(root), request(1, "cpu").by
+        registry = read_registry(space)
+        if to is not None:
+            registry = roll_back_to(space, to, by=by, reason=reason, at=_now())
+        elif lagged and registry.history[-1].action == "rollback":
+            render.note("The rollback that was stopped is finished. To go further back, run it again.")
+        else:
+            registry = roll_back(space, by=by, reason=reason, at=_now())
     if registry.champion is not None:
         render.data(f"champion: {registry.champion.month}, {registry.champion.path}")
 

@@ -79,8 +79,11 @@ def config_of(
 
 
 @contextmanager
-def locked(root: Path, wait: float = 0.0) -> Iterator[None]:
+def locked(root: Path, wait: float = 0.0) -> Iterator[bool]:
     """Hold the workspace, before anything heavy is imported; sweep what killed runs left in it.
+
+    Yields:
+        Whether the `champion` link lagged behind the registry, as a command that was stopped between them leaves it.
 
     Raises:
         UsageError: a launcher started several processes of the command, of which each would do the whole work.
@@ -99,8 +102,7 @@ def locked(root: Path, wait: float = 0.0) -> Iterator[None]:
 
         space = Workspace(root)
         space.sweep()
-        mend_link(space)
-        yield
+        yield mend_link(space)
 
 
 def prepare_torch(threads: int | None) -> int:

@@ -95,6 +95,25 @@ def rollback(workspace: Workspace, *, by: str, reason: str, at: str) -> Registry
     return promote(workspace, line[-2], action="rollback", by=by, reason=reason, verdict=None, at=at)
 
 
+def roll_back_to(workspace: Workspace, month: str, *, by: str, reason: str, at: str) -> Registry:
+    """Go back, champion by champion, to the one of a month; where it is the champion already, nothing is done.
+
+    Raises:
+        NoInput: no champion that led to the present one is of that month; nothing was written.
+        ArtifactCorrupt, AccessDenied, CannotWrite: as `rollback`; the same call goes on.
+    """
+    registry = read_registry(workspace)
+    line = [ref.month for ref in succession(registry)]
+    if month not in line:
+        raise NoInput(
+            f"{workspace.registry_file}: no champion of {month} led to the present one; found {', '.join(line) or 'none'}. "
+            "Run: retrain status"
+        )
+    while registry.champion is not None and registry.champion.month != month:
+        registry = rollback(workspace, by=by, reason=reason, at=at)
+    return registry
+
+
 def succession(registry: Registry) -> list[CheckpointRef]:
     """The champions that led to the present one, oldest first; those that were rolled back are left out."""
     line: list[CheckpointRef] = []

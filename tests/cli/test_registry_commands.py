@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import CannotWrite
 from tests.conftest import call
 
 
@@ -146,3 +147,35 @@ def test_show_tells_of_an_attempt_that_is_not_finished_and_of_an_empty_month(lau
     (launched / "feedback/2026-02.jsonl").write_text("")
     assert call("run", "--month", "2026-02", "--allow-empty", "-w", launched).code == 0
     assert "no feedback" in call("show", "2026-02", "-w", launched).out
+
+
+def test_a_rollback_that_was_stopped_before_the_link_goes_back_once(
+    promoted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("run", "--month", "2026-03", "-w", promoted)
+    with monkeypatch.context() as broken:
+        broken.setattr("pipeline.store.atomic.replace_link", _refused)
+        assert call("rollback", "-w", promoted).code == 74
+    assert registry(promoted)["champion"]["month"] == "2026-02"
+    again = call("rollback", "-w", promoted)
+    assert again.code == 0
+    assert "The rollback that was stopped is finished" in again.err
+    assert registry(promoted)["champion"]["month"] == "2026-02"
+    assert (promoted / "champion").resolve() == (promoted / "runs/2026-02/001/finetune/checkpoint").resolve()
+    assert call("rollback", "-w", promoted).code == 0
+    assert registry(promoted)["champion"]["month"] == "2026-01"
+
+
+def _refused(link: Path, target: Path) -> None:
+    raise CannotWrite(f"{link}: refused")
+
+
+def test_a_rollback_to_a_month_is_the_same_however_often_it_is_run(promoted: Path) -> None:
+    call("run", "--month", "2026-03", "-w", promoted)
+    for _ in range(2):
+        assert call("rollback", "--to", "2026-01", "-w", promoted).code == 0
+        assert registry(promoted)["champion"]["month"] == "2026-01"
+    assert [entry["action"] for entry in registry(promoted)["history"]][-2:] == ["rollback", "rollback"]
+    done = call("rollback", "--to", "2026-02", "-w", promoted)
+    assert done.code == 66
+    assert "no champion of 2026-02 led to the present one; found 2026-01" in done.err
