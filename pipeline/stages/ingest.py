@@ -242,6 +242,11 @@ def _body(context: RunContext, folder: Path) -> None:
             f"{where}: {len(checked.rejected)} of {count} rows are refused, at most {100 * limit:g}% may be "
             f"(ingest.max_rejected). {_reasons(checked, folder)}"
         )
+    if context.launch is not None and len(checked.labels) < 2:
+        raise BadData(
+            f"{where}: every row has the label {checked.labels.names[0]!r}, expected two labels or more: there would be "
+            "nothing to tell apart. Add rows of other labels"
+        )
     known = checkpoint_labels(context.workspace.root / context.base.path).names if context.base else ()
     new = checked.labels.names[len(known) :]
     if checked.rejected:

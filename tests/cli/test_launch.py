@@ -181,3 +181,13 @@ def test_json_prints_one_document_and_nothing_else_on_stdout(new_workspace: Path
     done = call("launch", "--data", new_workspace / "launch.jsonl", *words)
     document = json.loads(done.out)
     assert (document["month"], document["status"], document["run"]) == ("2026-01", "promoted", LAUNCH)
+
+
+def test_a_launch_of_one_label_is_refused_before_anything_is_trained(base: Path, tmp_path: Path) -> None:
+    workspace = toy.write_workspace(tmp_path / "space", base)
+    rows = [row for row in toy.toy_stream().launch if row["label"] == "billing"]
+    toy.write_jsonl(workspace / "launch.jsonl", rows)
+    done = call("launch", "--data", workspace / "launch.jsonl", "--month", "2026-01", "-w", workspace)
+    assert done.code == 65, done.err
+    assert "every row has the label 'billing', expected two labels or more" in done.err
+    assert not (workspace / LAUNCH / "finetune").exists()
