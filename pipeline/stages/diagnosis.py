@@ -19,6 +19,7 @@ from pipeline.store import atomic
 from pipeline.store.fisher_file import read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files
 from pipeline.store.records import Manifest
+from pipeline.store.registry import verify_checkpoint
 from pipeline.store.run_directory import RunDirectory, Workspace
 
 if TYPE_CHECKING:
@@ -130,6 +131,9 @@ def recorded_movements(workspace: Workspace, manifest: Manifest) -> "list[Moveme
     """An attempt's movements by the Fisher that lies beside its parent; none where one of the three is missing.
 
     Reads safetensors only: no model is built.
+
+    Raises:
+        ArtifactCorrupt: the weights of the parent or the candidate are not those that were recorded.
     """
     from pipeline.ewc.movement import movements
 
@@ -138,6 +142,8 @@ def recorded_movements(workspace: Workspace, manifest: Manifest) -> "list[Moveme
     base = workspace.resolve(manifest.parent.path)
     if not (base / FISHER_FILE).exists():
         return []
+    for checkpoint in (manifest.parent, manifest.candidate):
+        verify_checkpoint(workspace, checkpoint)
     fisher, _ = read_fisher(base / FISHER_FILE)
     anchor, parameters = _tensors(base), _tensors(workspace.resolve(manifest.candidate.path))
     known = {name: tensor for name, tensor in fisher.items() if name in anchor and name in parameters}

@@ -145,6 +145,20 @@ def test_damaged_records_are_not_shown(promoted: Path, name: str, command: str) 
     assert f"{path}: damaged: recorded with the hash" in done.err
 
 
+@pytest.mark.parametrize("how", ["99", "tail"])
+@pytest.mark.parametrize("month", ["2026-01", "2026-02"])
+@pytest.mark.parametrize("command", ["report", "diagnose"])
+def test_what_moved_is_not_told_of_damaged_weights(
+    promoted: Path, command: str, month: str, how: str
+) -> None:
+    """Of the month's own weights or those that it started from: a cut tail, or one bit of a sound file."""
+    path = promoted / "runs" / month / "001" / "finetune" / "checkpoint" / "model.safetensors"
+    damage(path, how)
+    done = call(command, "2026-02", "-w", promoted)
+    assert done.code == CORRUPT, done.err
+    assert "damaged: attempt " + month in done.err
+
+
 def test_a_torn_line_of_the_events_is_passed_over_with_a_word(promoted: Path) -> None:
     file = promoted / "runs" / "2026-02" / "001" / "events.jsonl"
     with file.open("ab") as events:
