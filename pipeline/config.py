@@ -176,8 +176,13 @@ class GateSection(Section):
     """Points that they may lie below what the first promoted model, or a surely better one, answered on each set."""
     min_gain: float = 0.0
     """Points that the month's own golden set must gain."""
-    false_refusals: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
-    """Largest share of months in which a candidate that lost nothing is refused by chance, however many golden sets."""
+    max_label_drop: NonNegative = 25.0
+    """Points that the prior golden rows of any one label may lose in a month."""
+    slices: dict[str, NonNegative] = Field(default_factory=dict)
+    """Points that the prior golden rows of a slice may lose in a month, by the slice's name."""
+    false_refusals: Annotated[float, Field(gt=0.0, le=0.5)] = 0.016
+    """Largest share of months in which a candidate that lost nothing is refused by chance, however many golden sets;
+    of years, at most twelve times that share."""
     unsure: Literal["promote", "refuse"] = "promote"
     """What follows where an estimate is beyond its limit and the golden rows cannot tell it from chance."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95

@@ -9,28 +9,36 @@ Every check is made and told with its figures, whether it held or not; one that 
   not more than `max_drop` by a difference that chance does not explain.
 - `drift`: the same against the reference of each set (the answers of the first promoted model, or of a later one
   that was surely better) and `max_drift`: what many small drops add up to.
+- `slice`: the same for the prior rows of each slice that `slices` names, with its own limit.
+- `label`: no label surely lost more than `max_label_drop`; the worst one is told.
 - `gain`: the month's own golden set is not surely below a gain of `min_gain`.
 
-`pooled`, `prior` and `drift` refuse where two things hold: the estimate is beyond the limit, and a model that lost
-nothing would seldom lose as many rows (the exact one-sided McNemar test). How seldom is shared out, so that a
-candidate that lost nothing anywhere is refused in at most a share `false_refusals` of months, however many sets
-there are (Bonferroni's inequality): a half for `pooled`, a sixth each for all of `prior`, for all of `drift` and
-for `gain`; where there is one prior set, it is the pool and has both parts. Where the estimate is beyond the limit and the rows cannot tell it from chance, the check says so and
-`unsure` decides.
+`pooled`, `prior`, `drift` and `slice` refuse where two things hold: the estimate is beyond the limit, and a model that
+lost nothing would seldom look as bad (`loss_p_value`, in which rows that both models answered surely weigh more). How
+seldom is shared out over the checks in the proportions of `_PARTS`, so that a candidate that lost nothing anywhere is
+refused in at most a share `false_refusals` of months, however many sets and labels there are, and in at most twelve
+times that share of years (Bonferroni's inequality holds for checks and months that depend on each other, too). Where
+there is one prior set, it is the pool and has both parts. Where the estimate is beyond the limit and the rows cannot
+tell it from chance, the check says so and `unsure` decides.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.evaluation.scorecard import Comparison, GoldenScore, Scorecard
-from pipeline.evaluation.significance import detectable_drop, loss_p_value, paired_difference_interval
+from pipeline.evaluation.scorecard import Comparison, Flip, GoldenScore, LabelChange, Scorecard, pool
+from pipeline.evaluation.significance import (
+    detectable_drop,
+    loss_p_value,
+    paired_difference_interval,
+    rate_p_value,
+)
 
 # Differences are ratios of counts: a drop of exactly the limit must not refuse by a rounding error.
 _ROUNDING = 1e-9
 
-_POOLED_SHARE, _OTHER_SHARE = 1 / 2, 1 / 6
-"""Parts of `false_refusals`: for the pooled rows, and for each of prior sets, drift and gain."""
+_PARTS = {"pooled": 4, "drift": 4, "prior": 1, "slice": 1, "label": 1, "gain": 1}
+"""How `false_refusals` is divided among the kinds of checks; what a month does not ask about, the others have."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,11 @@ class GateLimits:
     """Points that they may lie below their references, answers of earlier promoted models."""
     min_gain: float = 0.0
     """Points of accuracy that the month's own golden set must gain."""
-    false_refusals: float = 0.02
+    max_label_drop: float = 25.0
+    """Points of accuracy that the rows of one label may lose in a month."""
+    slices: Mapping[str, float] = field(default_factory=dict)
+    """Slice to the points of accuracy that its prior rows may lose in a month."""
+    false_refusals: float = 0.016
     """Largest share of months in which a candidate that lost nothing is refused by chance, in (0, 1)."""
     unsure: Literal["promote", "refuse"] = "promote"
     """What follows where an estimate is beyond its limit and the rows cannot tell it from chance."""
@@ -110,12 +122,33 @@ def judge(
     checks = [*_presence(card, missing, own_required)]
     for golden in card.scores:
         checks.append(_rows(golden, limits, (unknown or {}).get(golden.name, ())))
-    checks += _step(held if held is not None else card, limits)
+    held = held if held is not None else card
+    chances = _shares(limits, held, worn, card.own)
+    checks += _step(held, limits, chances)
     if worn is not None:
-        checks += _drift(worn, limits)
+        checks += _drift(worn, limits, chances["drift"])
+    checks += _slices(held, limits, chances.get("slice", 0.0))
+    if held.labels:
+        checks.append(_label(held.labels, limits, chances["label"]))
     if card.own is not None and card.own.overall.difference is not None:
-        checks.append(_gain(card.own, card.own.overall.difference, limits))
+        checks.append(_gain(card.own, card.own.overall.difference, limits, chances["gain"]))
     return Verdict(all(check.passed for check in checks), tuple(checks))
+
+
+def _shares(
+    limits: GateLimits, held: Scorecard, worn: Scorecard | None, own: GoldenScore | None
+) -> dict[str, float]:
+    """The chance that each kind of check may take, of those that this month has."""
+    asked = {
+        "pooled": True,
+        "drift": worn is not None,
+        "prior": True,
+        "slice": bool(limits.slices),
+        "label": bool(held.labels),
+        "gain": own is not None,
+    }
+    whole = sum(_PARTS[name] for name in asked if asked[name])
+    return {name: limits.false_refusals * _PARTS[name] / whole for name in asked if asked[name]}
 
 
 def _presence(card: Scorecard, missing: Sequence[str], own_required: bool) -> list[Check]:
@@ -149,67 +182,118 @@ def named(labels: Sequence[str], most: int = 3) -> str:
     return ", ".join(repr(name) for name in names[:most]) + (" ..." if len(names) > most else "")
 
 
-def _step(held: Scorecard, limits: GateLimits) -> list[Check]:
+def _step(held: Scorecard, limits: GateLimits, chances: Mapping[str, float]) -> list[Check]:
     """The drop against the champion: all rows together, and each set where there is more than one."""
     checks = []
-    chance = limits.false_refusals
     alone = len(held.prior) == 1
-    pooled_share = _POOLED_SHARE + _OTHER_SHARE if alone else _POOLED_SHARE
+    pooled_chance = chances["pooled"] + (chances["prior"] if alone else 0.0)
     if held.pooled is not None and held.pooled.difference is not None:
-        checks.append(
-            _loss(
-                "pooled",
-                "all prior golden rows",
-                held.pooled,
-                limits.max_drop,
-                pooled_share * chance,
-                limits,
-            )
-        )
+        seen = _Seen("pooled", "all prior golden rows", held.pooled, _prior_flips(held))
+        checks.append(_loss(seen, limits.max_drop, pooled_chance, limits))
     for golden in () if alone else held.prior:
         if golden.overall.difference is not None:
-            share = _OTHER_SHARE * chance / len(held.prior)
-            checks.append(
-                _loss("prior", f"golden set {golden.name}", golden.overall, limits.max_drop, share, limits)
-            )
+            seen = _Seen("prior", f"golden set {golden.name}", golden.overall, golden.flips)
+            checks.append(_loss(seen, limits.max_drop, chances["prior"] / len(held.prior), limits))
     return checks
 
 
-def _drift(worn: Scorecard, limits: GateLimits) -> list[Check]:
-    """The drop against the reference: all rows together take half of the share, the sets the other half."""
+def _drift(worn: Scorecard, limits: GateLimits, chance: float) -> list[Check]:
+    """The drop against the reference: all rows together take three quarters of the chance, the sets the rest."""
     alone = len(worn.prior) == 1
-    chance, checks = _OTHER_SHARE * limits.false_refusals / (1 if alone else 2), []
-    beside = "beside their reference"
+    checks, beside = [], "beside their reference"
     if worn.pooled is not None and worn.pooled.difference is not None:
-        what = f"all prior golden rows {beside}"
-        checks.append(_loss("drift", what, worn.pooled, limits.max_drift, chance, limits))
+        seen = _Seen("drift", f"all prior golden rows {beside}", worn.pooled, _prior_flips(worn))
+        checks.append(_loss(seen, limits.max_drift, chance * (1 if alone else 3 / 4), limits))
     for golden in () if alone else worn.prior:
         if golden.overall.difference is not None:
             what = f"golden set {golden.name} beside its reference"
-            share = chance / len(worn.prior)
-            checks.append(_loss("drift", what, golden.overall, limits.max_drift, share, limits))
+            seen = _Seen("drift", what, golden.overall, golden.flips)
+            checks.append(_loss(seen, limits.max_drift, chance / 4 / len(worn.prior), limits))
     return checks
 
 
-def _loss(name: str, what: str, item: Comparison, allowed: float, chance: float, limits: GateLimits) -> Check:
+def _slices(held: Scorecard, limits: GateLimits, chance: float) -> list[Check]:
+    """The drop of each slice that has a limit; one that no row belongs to refuses, as nothing can be said of it."""
+    checks = []
+    for name, allowed in sorted(limits.slices.items()):
+        parts = [golden.slices[name] for golden in held.prior if name in golden.slices]
+        together = pool(parts, limits.confidence)
+        if together is None or together.difference is None:
+            checks.append(Check("slice", False, f"slice {name!r}: no prior golden row belongs to it"))
+            continue
+        flips = [flip for flip in _prior_flips(held) if flip.slice == name]
+        seen = _Seen("slice", f"slice {name!r} of the prior golden rows", together, flips)
+        checks.append(_loss(seen, allowed, chance / len(limits.slices), limits))
+    return checks
+
+
+def _label(labels: Mapping[str, LabelChange], limits: GateLimits, chance: float) -> Check:
+    """Refuse where a label's rows were lost at a rate surely above the allowed one; tell the worst label.
+
+    Of n rows, of which a share g was gained, so many are lost by chance as a binomial draw at the allowed rate + g.
+    """
+    allowed = limits.max_label_drop
+    # Of equal drops the one of more rows is the worse, then the first by name.
+    worst = sorted(labels, key=lambda name: (-labels[name].drop, -labels[name].n, name))[0]
+    sure = sorted(
+        name
+        for name, item in labels.items()
+        if item.drop > allowed + _ROUNDING
+        and rate_p_value(item.lost, item.n, min(allowed / 100 + item.gained / item.n, 1.0))
+        <= chance / len(labels)
+    )
+    told = sure[0] if len(sure) == 1 else worst
+    item = labels[told]
+    text = (
+        f"label {told!r}: {item.right_before} -> {item.right_before - item.lost + item.gained} right of {item.n} prior "
+        f"golden rows; a drop of {allowed:g} points is allowed"
+    )
+    if sure:
+        others = f"; so is it for {len(sure)} labels: {named(sure)}" if len(sure) > 1 else ""
+        return Check("label", False, f"{text}, and this is surely more{others}")
+    if item.drop <= 0.0:
+        return Check(
+            "label", True, f"no label of {len(labels)} lost rows; a drop of {allowed:g} points is allowed"
+        )
+    return Check("label", True, f"{text}; no label lost a larger share")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a check looked at: its name, what the rows are, how they compare, and those that flipped."""
+
+    name: str
+    what: str
+    item: Comparison
+    flips: Sequence[Flip]
+
+
+def _prior_flips(card: Scorecard) -> list[Flip]:
+    return [flip for golden in card.prior for flip in golden.flips]
+
+
+def _loss(seen: _Seen, allowed: float, chance: float, limits: GateLimits) -> Check:
     """Refuse a drop beyond the allowed one that comes by chance in less than a share `chance` of months."""
+    item = seen.item
     assert item.difference is not None
-    text = f"{what}: {_figures(item, limits)}; a drop of {allowed:g} is allowed"
+    text = f"{seen.what}: {_figures(item, limits)}; a drop of {allowed:g} is allowed"
     if -item.difference <= allowed + _ROUNDING:
-        return Check(name, True, text)
-    p = loss_p_value(item.right_to_wrong, item.wrong_to_right)
-    seen = f"{item.right_to_wrong} rows lost and {item.wrong_to_right} gained come by chance with p = {p:.2g}"
+        return Check(seen.name, True, text)
+    lost = [flip.weight for flip in seen.flips if flip.is_loss]
+    gained = [flip.weight for flip in seen.flips if not flip.is_loss]
+    p = loss_p_value(lost, gained)
+    told = f"{item.right_to_wrong} rows lost and {item.wrong_to_right} gained come by chance with p = {p:.2g}"
     if p <= chance:
-        return Check(name, False, f"{text}; {seen}, at most {chance:.2g} is taken for a loss")
+        return Check(seen.name, False, f"{text}; {told}, at most {chance:.2g} is taken for a loss")
     shown = detectable_drop(item.n, item.wrong_to_right, chance)
     return _unsure(
-        name,
-        f"{text}; {seen}, above {chance:.2g} (a drop of {shown:.1f} would be seen nine times in ten)",
+        seen.name,
+        f"{text}; {told}, above {chance:.2g} (a drop of {shown:.1f} would be seen nine times in ten)",
         limits,
     )
 
 
-def _gain(own: GoldenScore, difference: float, limits: GateLimits) -> Check:
+def _gain(own: GoldenScore, difference: float, limits: GateLimits, chance: float) -> Check:
     item = own.overall
     text = (
         f"golden set {own.name} (the month itself): {_figures(item, limits)}; "
@@ -217,7 +301,7 @@ def _gain(own: GoldenScore, difference: float, limits: GateLimits) -> Check:
     )
     if difference >= limits.min_gain - _ROUNDING:
         return Check("gain", True, text)
-    sure = 1 - 2 * _OTHER_SHARE * limits.false_refusals  # one-sided: only the upper bound is looked at
+    sure = 1 - 2 * chance  # one-sided: only the upper bound is looked at
     _, highest = paired_difference_interval(item.n, item.right_to_wrong, item.wrong_to_right, sure)
     if highest < limits.min_gain:
         return Check("gain", False, f"{text}; it is surely below, {highest:+.2f} at the most")

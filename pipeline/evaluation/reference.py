@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.evaluation.significance import loss_p_value
 
-_CHANCE = 0.01
+_CHANCE = 0.001
 """How seldom a model that is no better may look better enough to become the reference."""
 
 
@@ -18,7 +18,8 @@ def surely_better(before: Sequence[bool], after: Sequence[bool]) -> bool:
         before, after: whether each row is right, in the same order.
 
     Returns:
-        Whether the exact one-sided McNemar test rejects "no better" at the level 0.01.
+        Whether the exact one-sided McNemar test rejects "no better" at the level 0.001.
     """
     pairs = list(zip(before, after, strict=True))
-    return loss_p_value(pairs.count((False, True)), pairs.count((True, False))) <= _CHANCE
+    gained, lost = ([1.0] * pairs.count(pair) for pair in ((False, True), (True, False)))
+    return loss_p_value(gained, lost) <= _CHANCE

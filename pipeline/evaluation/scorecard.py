@@ -6,12 +6,13 @@ scorecard is what `eval/scorecard.json` holds, and `scorecard_from_record` reads
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ArtifactCorrupt
 from pipeline.evaluation.golden import GoldenSet
+from pipeline.evaluation.quality import Quality
 from pipeline.evaluation.significance import mcnemar_exact, paired_difference_interval
 
 
@@ -36,7 +37,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Flip:
-    """A golden row that one of the two models gets right and the other wrong."""
+    """A golden row that one of the two models gets right and the other wrong.
+
+    `probability_before` and `probability_after` are what each model gave to its own answer; None where that is not
+    known.
+    """
 
     golden: str
     id: str
@@ -44,21 +49,57 @@ class Flip:
     label: str
     before: str
     after: str
+    probability_before: float | None = None
+    probability_after: float | None = None
 
     @property
     def is_loss(self) -> bool:
         """Whether the row was right before and is wrong after."""
         return self.before == self.label
 
+    @property
+    def weight(self) -> float:
+        """How much the row says about what was lost or gained, in (0, 1]: the product of the two probabilities.
+
+        A row that one model answers surely right and the other surely wrong has changed; one on which both waver
+        flips by chance. The product does not tell which model was right, so that chance flips weigh alike both ways.
+        """
+        if self.probability_before is None or self.probability_after is None:
+            return 1.0
+        return min(max(self.probability_before * self.probability_after, 1e-6), 1.0)
+
+
+@dataclass(frozen=True)
+class LabelChange:
+    """What became of the rows of one label."""
+
+    n: int
+    right_before: int
+    lost: int
+    gained: int
+
+    @property
+    def drop(self) -> float:
+        """Points of accuracy lost; negative where more was gained."""
+        return 100 * (self.lost - self.gained) / self.n
+
+    def together_with(self, other: "LabelChange") -> "LabelChange":
+        """Both sets' rows as one."""
+        return LabelChange(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
 
 @dataclass(frozen=True)
 class GoldenScore:
-    """One golden set's comparison: over all rows, per slice (rows without one in none), and row by row."""
+    """One golden set's comparison: over all rows, per slice (rows without one in none), per label, and row by row.
+
+    `labels` is empty where there is no model before.
+    """
 
     name: str
     overall: Comparison
     slices: dict[str, Comparison]
     flips: tuple[Flip, ...]
+    labels: dict[str, LabelChange] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +110,8 @@ class Scorecard:
     prior: tuple[GoldenScore, ...]
     pooled: Comparison | None
     confidence: float
+    quality: Quality | None = None
+    """Of the prior rows; None where nothing was measured."""
 
     @property
     def scores(self) -> tuple[GoldenScore, ...]:
@@ -80,9 +123,23 @@ class Scorecard:
         """Every row that became wrong or right, set by set."""
         return tuple(flip for golden in self.scores for flip in golden.flips)
 
+    @property
+    def labels(self) -> dict[str, LabelChange]:
+        """What became of the rows of each label, over the prior golden sets."""
+        pooled: dict[str, LabelChange] = {}
+        for golden in self.prior:
+            for name, item in golden.labels.items():
+                pooled[name] = pooled[name].together_with(item) if name in pooled else item
+        return pooled
+
 
 def score(
-    golden: GoldenSet, before: Sequence[str] | None, after: Sequence[str], *, confidence: float
+    golden: GoldenSet,
+    before: Sequence[str] | None,
+    after: Sequence[str],
+    *,
+    confidence: float,
+    probabilities: Sequence[tuple[float, float]] | None = None,
 ) -> GoldenScore:
     """Compare two models' answers on one golden set.
 
@@ -92,6 +149,8 @@ def score(
             there is no model before.
         after: the label that the candidate predicts for each row, in the same order.
         confidence: of the intervals, in (0, 1).
+        probabilities: what the model before and the candidate gave to their own answers, a pair a row, each in
+            [0, 1]; None where that is not known.
 
     Raises:
         ValueError: when there is not one prediction for each row.
@@ -111,10 +170,16 @@ def score(
         if row.slice:
             members.setdefault(row.slice, []).append(index)
     flips = []
-    if before is not None:
-        for row, old, new in zip(golden.rows, before, after, strict=True):
-            if (old == row.label) != (new == row.label):
-                flips.append(Flip(golden.name, row.id, row.slice, row.label, old, new))
+    changes: dict[str, list[tuple[bool, bool]]] = {}
+    if before is not None and right_before is not None:
+        for index, row in enumerate(golden.rows):
+            was, is_ = right_before[index], right_after[index]
+            changes.setdefault(row.label, []).append((was, is_))
+            if was != is_:
+                sure = probabilities[index] if probabilities is not None else (None, None)
+                flips.append(
+                    Flip(golden.name, row.id, row.slice, row.label, before[index], after[index], *sure)
+                )
     return GoldenScore(
         name=golden.name,
         overall=_compare(right_before, right_after, confidence),
@@ -127,18 +192,35 @@ def score(
             for name, indices in sorted(members.items())
         },
         flips=tuple(flips),
+        labels={
+            label: LabelChange(
+                n=len(pairs),
+                right_before=sum(was for was, _ in pairs),
+                lost=pairs.count((True, False)),
+                gained=pairs.count((False, True)),
+            )
+            for label, pairs in sorted(changes.items())
+        },
     )
 
 
-def scorecard(own: GoldenScore | None, prior: Sequence[GoldenScore], *, confidence: float) -> Scorecard:
+def scorecard(
+    own: GoldenScore | None,
+    prior: Sequence[GoldenScore],
+    *,
+    confidence: float,
+    quality: Quality | None = None,
+) -> Scorecard:
     """Put one candidate's golden scores together and pool the prior ones, each row counting once.
 
     Args:
         own: the score on the month's own golden set, if it has one and was asked for.
         prior: the scores on earlier months' golden sets, oldest first.
         confidence: of the pooled interval; give what the scores were made with.
+        quality: of the prior rows.
     """
-    return Scorecard(own, tuple(prior), _pool([item.overall for item in prior], confidence), confidence)
+    pooled = pool([item.overall for item in prior], confidence)
+    return Scorecard(own, tuple(prior), pooled, confidence, quality)
 
 
 def scorecard_from_record(record: Mapping[str, object], *, where: str) -> Scorecard:
@@ -165,8 +247,8 @@ def _compare(before: Sequence[bool] | None, after: Sequence[bool], confidence: f
     return comparison_of_counts(len(after), sum(before), sum(after), lost, gained, confidence)
 
 
-def _pool(comparisons: Sequence[Comparison], confidence: float) -> Comparison | None:
-    """One comparison over the rows of all; exact, because accuracies are ratios of counts."""
+def pool(comparisons: Sequence[Comparison], confidence: float) -> Comparison | None:
+    """One comparison over the rows of all, or None of none; exact, because accuracies are ratios of counts."""
     if not comparisons:
         return None
     n = sum(item.n for item in comparisons)

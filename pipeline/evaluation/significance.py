@@ -1,17 +1,20 @@
 """Is a change in accuracy on the same rows more than chance?
 
 Two models answer the same n rows. Of these, `lost` were right before and wrong after, `gained` the
-reverse; the other rows say nothing about the difference. The first two functions speak about these counts alone.
+reverse; the other rows say nothing about the difference.
 """
 
 from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist, variance
 
+import numpy as np
+from scipy.signal import fftconvolve
 from scipy.stats import binom, binomtest
 
 # Halvings of an interval of length at most 2: enough for the last bit of a double.
 _BISECTIONS = 60
+_STEPS_OF_WEIGHT = 50
 
 
 def mcnemar_exact(lost: int, gained: int) -> float:
@@ -38,27 +41,51 @@ def mcnemar_exact(lost: int, gained: int) -> float:
     return float(binomtest(lost, lost + gained, 0.5).pvalue)
 
 
-def loss_p_value(lost: int, gained: int) -> float:
-    """The exact one-sided p-value of "a changed row is no likelier lost than gained".
+def loss_p_value(lost: Sequence[float], gained: Sequence[float]) -> float:
+    """The one-sided p-value of "a changed row is no likelier lost than gained", some rows weighing more than others.
 
-    p = P[X >= lost] with X ~ Binomial(lost + gained, 1/2): how often a model that lost nothing looks as bad by
-    chance. It never understates that chance, however few rows changed.
+    p = P[sum_i w_i B_i >= sum of the lost rows' w] over fair coins B_i, one for each changed row: how often a model
+    that lost nothing looks as bad by chance, the weights given. With equal weights it is McNemar's exact test. It
+    never understates that chance, as long as a weight says nothing about the row's direction.
 
     Args:
-        lost: rows right before and wrong after, at least 0.
-        gained: rows wrong before and right after, at least 0.
+        lost: weights in (0, 1] of the rows right before and wrong after; kept to 1/50.
+        gained: of the rows wrong before and right after.
 
     Returns:
-        The p-value in (0, 1]; 1.0 when no row was lost.
+        The p-value in [0, 1]; 1.0 when no row was lost.
 
     Raises:
-        ValueError: when a count is negative.
+        ValueError: when a weight is out of range.
 
-    Source: McNemar 1947; the exact form as in Fagerland, Lydersen and Laake 2013, section 2.2, one-sided.
+    Source: Fisher 1935, "The Design of Experiments", section 21 (the randomization test of paired differences); with
+    equal weights McNemar 1947, in the exact form of Fagerland, Lydersen and Laake 2013, section 2.2.
     """
-    if lost < 0 or gained < 0:
-        raise ValueError(f"lost={lost}, gained={gained}: counts cannot be negative")
-    return float(binom.sf(lost - 1, lost + gained, 0.5)) if lost else 1.0
+    weights = np.array([*lost, *gained], dtype=float)
+    if not np.all((weights > 0.0) & (weights <= 1.0)):
+        raise ValueError(f"weights {weights.min()} to {weights.max()}: expected more than 0 and at most 1")
+    if not len(lost):
+        return 1.0
+    steps = np.maximum(np.rint(_STEPS_OF_WEIGHT * weights).astype(int), 1)
+    sums = np.ones(1)
+    for step, count in zip(*np.unique(steps, return_counts=True), strict=True):
+        alike = np.zeros(step * count + 1)
+        alike[::step] = binom.pmf(np.arange(count + 1), count, 0.5)
+        sums = fftconvolve(sums, alike)
+    return float(np.clip(sums[steps[: len(lost)].sum() :].sum(), 0.0, 1.0))
+
+
+def rate_p_value(lost: int, n: int, rate: float) -> float:
+    """The exact one-sided p-value of "of n rows, a share of at most `rate` is lost": P[X >= lost], X ~ Binomial(n, rate).
+
+    Args:
+        lost: rows lost, 0 to n.
+        n: all rows, at least 1.
+        rate: in [0, 1].
+
+    Source: Clopper and Pearson 1934, the exact test of a binomial proportion.
+    """
+    return float(binom.sf(lost - 1, n, rate))
 
 
 def detectable_drop(n: int, gained: int, chance: float, power: float = 0.9) -> float:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.errors import ArtifactCorrupt
 from pipeline.evaluation.gate import Check, Verdict, judge, named
 from pipeline.evaluation.golden import GoldenSet
+from pipeline.evaluation.quality import Quality, calibration_error, macro_f1
 from pipeline.evaluation.scorecard import Scorecard, score, scorecard, scorecard_from_record
 from pipeline.labels import LabelSet
 from pipeline.months import Month
@@ -19,6 +20,7 @@ from pipeline.stages.finetune import CHECKPOINT_FOLDER, candidate_of
 from pipeline.stages.gate_evidence import (
     PREDICTIONS_FILE,
     Answers,
+    compare_answers,
     gate_limits,
     held_rows,
     predictions_file,
@@ -73,11 +75,10 @@ def compare(
 ) -> Scorecard:
     """Two models' answers on golden sets, the set named `own` apart from the prior ones."""
     scores = [
-        score(
-            item,
-            None if before is None else [label for label, _ in before[item.name]],
-            [label for label, _ in after[item.name]],
-            confidence=confidence,
+        score(item, None, [label for label, _ in after[item.name]], confidence=confidence)
+        if before is None
+        else compare_answers(
+            item, list(zip(before[item.name], after[item.name], strict=True)), confidence=confidence
         )
         for item in golden
     ]
@@ -85,7 +86,27 @@ def compare(
         next((s for s in scores if s.name == own), None),
         [s for s in scores if s.name != own],
         confidence=confidence,
+        quality=_quality([item for item in golden if item.name != own], before, after),
     )
+
+
+def _quality(golden: list[GoldenSet], before: Answers | None, after: Answers) -> Quality | None:
+    """Macro-F1 and calibration over all these rows; None of none."""
+    labels = [row.label for item in golden for row in item.rows]
+    if not labels:
+        return None
+    figures: list[float | None] = []
+    for said in (before, after):
+        if said is None:
+            figures += [None, None]
+            continue
+        answers, probabilities = zip(*(pair for item in golden for pair in said[item.name]), strict=True)
+        right = [label == answer for label, answer in zip(labels, answers, strict=True)]
+        figures += [macro_f1(labels, answers), calibration_error(right, probabilities)]
+    f1_before, error_before, f1_after, error_after = figures
+    assert f1_after is not None
+    assert error_after is not None
+    return Quality(f1_before, f1_after, error_before, error_after)
 
 
 def unknown_labels(golden: list[GoldenSet], known: LabelSet) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from pipeline.config import Config
 from pipeline.evaluation.gate import GateLimits
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
 from pipeline.evaluation.reference import surely_better
-from pipeline.evaluation.scorecard import Scorecard, score, scorecard
+from pipeline.evaluation.scorecard import GoldenScore, Scorecard, score, scorecard
 from pipeline.labels import LabelSet
 from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import Workspace
@@ -16,13 +16,17 @@ from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import read_parquet
 
 PREDICTIONS_FILE = "predictions.parquet"
-Answers = dict[str, list[tuple[str, float]]]
-"""Golden set name to (label, confidence) of each of its rows."""
+Answer = tuple[str, float]
+"""A label, and the probability that the model gave to it."""
+Answers = dict[str, list[Answer]]
+"""Golden set name to the answer to each of its rows."""
 
 
 def gate_limits(config: Config) -> GateLimits:
     """The gate's limits from the configuration."""
-    return GateLimits(**dict(config.gate))
+    return GateLimits(
+        **{name: value for name, value in config.gate if name in GateLimits.__dataclass_fields__}
+    )
 
 
 def held_rows(
@@ -53,8 +57,8 @@ def held_rows(
         places = [i for i, row in enumerate(item.rows) if row.label in known]
         if places:
             kept = replace(item, rows=tuple(item.rows[i] for i in places))
-            old, new = ([said[item.name][i][0] for i in places] for said in (before, after))
-            scores.append(score(kept, old, new, confidence=confidence))
+            pairs = [(before[item.name][i], after[item.name][i]) for i in places]
+            scores.append(compare_answers(kept, pairs, confidence=confidence))
     return scorecard(None, scores, confidence=confidence)
 
 
@@ -82,9 +86,22 @@ def worn_rows(
         places = [i for i, row in enumerate(item.rows) if _key(row) in best]
         if places:
             kept = replace(item, rows=tuple(item.rows[i] for i in places))
-            old = [best[_key(row)] for row in kept.rows]
-            scores.append(score(kept, old, [after[item.name][i][0] for i in places], confidence=confidence))
+            pairs = [(best[_key(item.rows[i])], after[item.name][i]) for i in places]
+            scores.append(compare_answers(kept, pairs, confidence=confidence))
     return scorecard(None, scores, confidence=confidence) if scores else None
+
+
+def compare_answers(
+    golden: GoldenSet, answers: Sequence[tuple[Answer, Answer]], *, confidence: float
+) -> GoldenScore:
+    """The score of two models' answers, before and after, on each row of a golden set."""
+    return score(
+        golden,
+        [old for (old, _), _ in answers],
+        [new for _, (new, _) in answers],
+        confidence=confidence,
+        probabilities=[(sure_before, sure_after) for (_, sure_before), (_, sure_after) in answers],
+    )
 
 
 def predictions_file(workspace: Workspace, ref: CheckpointRef) -> Path:
@@ -104,20 +121,21 @@ def _key(row: GoldenRow) -> _Key:
     return row.id, row.label
 
 
-def _recorded(file: Path) -> dict[str, dict[_Key, str]]:
+def _recorded(file: Path) -> dict[str, dict[_Key, Answer]]:
     """Golden set name to what a model said about each of its rows."""
-    said: dict[str, dict[_Key, str]] = {}
+    said: dict[str, dict[_Key, Answer]] = {}
     for row in read_parquet(file):
-        said.setdefault(str(row["golden"]), {})[str(row["id"]), str(row["label"])] = str(row["after"])
+        answer = str(row["after"]), float(str(row["after_confidence"]))
+        said.setdefault(str(row["golden"]), {})[str(row["id"]), str(row["label"])] = answer
     return said
 
 
-def _reference(golden: GoldenSet, models: Sequence[dict[_Key, str]]) -> dict[_Key, str]:
+def _reference(golden: GoldenSet, models: Sequence[dict[_Key, Answer]]) -> dict[_Key, Answer]:
     """The answers of the oldest model that has some, or of a later one that was surely better on the same rows."""
-    best: dict[_Key, str] = {}
+    best: dict[_Key, Answer] = {}
     for said in models:
         both = [key for key in map(_key, golden.rows) if key in best and key in said]
-        right = [[answers[key] == key[1] for key in both] for answers in (best, said)]
+        right = [[answers[key][0] == key[1] for key in both] for answers in (best, said)]
         if not best or surely_better(*right):
             best = said
     return best

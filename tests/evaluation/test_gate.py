@@ -1,6 +1,7 @@
 """The gate refuses what it says it refuses, and tells every check."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -29,15 +30,15 @@ def test_a_candidate_that_keeps_and_gains_passes_every_check() -> None:
     verdict = judge(card(changed("2026-02", 200, gained=20), changed("2026-01", 200)), GateLimits())
     assert verdict.passed
     assert verdict.reasons == ()
-    assert [check.name for check in verdict.checks] == ["present", "rows", "rows", "pooled", "gain"]
+    assert [check.name for check in verdict.checks] == ["present", "rows", "rows", "pooled", "label", "gain"]
 
 
 def test_a_drop_refuses_where_chance_does_not_explain_it() -> None:
     own = changed("2026-02", 200, gained=20)
     by_chance = judge(card(own, changed("2026-01", 200, lost=6)), GateLimits())
-    assert by_chance.passed  # 1/2^6 = 0.0156, above 2/3 of 0.02
+    assert by_chance.passed  # 1/2^6 = 0.0156, above (4 + 1) / 7 of 0.016
     (told,) = (check.text for check in by_chance.checks if check.name == "pooled")
-    assert "p = 0.016, above 0.013 (a drop of 6.6 would be seen nine times in ten)" in told
+    assert "p = 0.016, above 0.011 (a drop of 6.8 would be seen nine times in ten)" in told
     assert told.endswith(": these rows cannot tell it from chance")
     refused = judge(card(own, changed("2026-01", 200, lost=7)), GateLimits())
     assert failed(refused) == ["pooled"]
@@ -92,6 +93,70 @@ def test_a_candidate_that_lost_nothing_is_refused_no_more_often_than_stated(sets
         refused += not judge(card(scores[0], *scores[1:]), limits).passed
     # three standard errors above the stated share
     assert refused / years <= 0.1 + 3 * (0.1 * 0.9 / years) ** 0.5
+
+
+def test_rows_that_waver_count_less_than_rows_that_were_sure() -> None:
+    own, prior = changed("2026-02", 200, gained=20), changed("2026-01", 200, lost=12, gained=5)
+    assert judge(card(own, prior), GateLimits()).passed
+
+    def weighed(lost: float, gained: float) -> GoldenScore:
+        flips = [
+            replace(flip, probability_before=0.8, probability_after=lost if flip.is_loss else gained)
+            for flip in prior.flips
+        ]
+        return replace(prior, flips=tuple(flips))
+
+    assert judge(card(own, weighed(lost=0.8, gained=0.8)), GateLimits()).passed
+    assert failed(judge(card(own, weighed(lost=0.8, gained=0.2)), GateLimits())) == ["pooled"]
+
+
+def labelled(name: str, before: str, after: str, slices: str = "") -> GoldenScore:
+    """A golden score of rows of the label x, answered x or y, and 100 rows of other labels that stay."""
+    rest = [f"z{i % 10}" for i in range(100)]
+    labels, parts = ["x"] * len(before) + rest, [*slices.ljust(len(before), "-"), *"-" * 100]
+    rows = [
+        GoldenRow(str(i), f"text {i}", label, part)
+        for i, (label, part) in enumerate(zip(labels, parts, strict=True))
+    ]
+    return score(GoldenSet(name, tuple(rows)), [*before, *rest], [*after, *rest], confidence=0.95)
+
+
+def test_a_label_that_collapsed_refuses_though_the_pool_holds() -> None:
+    own = changed("2026-02", 200, gained=20)
+    collapsed = labelled("2026-01", "x" * 8, "y" * 8)
+    verdict = judge(card(own, collapsed), GateLimits(max_drop=50, max_drift=50))
+    assert failed(verdict) == ["label"]
+    assert verdict.reasons == (
+        "label 'x': 8 -> 0 right of 8 prior golden rows; a drop of 25 points is allowed, and this is surely more",
+    )
+    assert judge(card(own, collapsed), GateLimits(max_drop=50, max_label_drop=100)).passed
+
+
+def test_a_label_that_lost_some_rows_is_told_and_does_not_refuse() -> None:
+    own = changed("2026-02", 200, gained=20)
+    verdict = judge(card(own, labelled("2026-01", "xxxx", "xxyy")), GateLimits())
+    assert verdict.passed
+    assert (
+        Check(
+            "label",
+            True,
+            "label 'x': 4 -> 2 right of 4 prior golden rows; a drop of 25 points is allowed; "
+            "no label lost a larger share",
+        )
+        in verdict.checks
+    )
+
+
+def test_a_slice_has_its_own_limit() -> None:
+    own = changed("2026-02", 200, gained=20)
+    prior = labelled("2026-01", "x" * 12 + "y" * 10, "y" * 12 + "x" * 10, slices="v" * 12)
+    lenient = GateLimits(max_label_drop=100)
+    assert judge(card(own, prior), lenient).passed
+    verdict = judge(card(own, prior), replace(lenient, slices={"v": 1.0}))
+    assert failed(verdict) == ["slice"]
+    assert verdict.reasons[0].startswith("slice 'v' of the prior golden rows: 100.00 -> 0.00")
+    absent = judge(card(own, prior), replace(lenient, slices={"w": 1.0}))
+    assert absent.reasons == ("slice 'w': no prior golden row belongs to it",)
 
 
 def test_a_small_sets_drop_within_chance_does_not_refuse_when_the_pool_holds() -> None:

@@ -5,7 +5,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.significance import (
@@ -13,6 +13,7 @@ from pipeline.evaluation.significance import (
     loss_p_value,
     mcnemar_exact,
     paired_difference_interval,
+    rate_p_value,
     total_interval,
 )
 
@@ -123,15 +124,52 @@ def test_total_interval_adds_sets_that_were_drawn_apart() -> None:
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(0, 0), (0, 5), (5, 0), (7, 3), (3, 7), (40, 20)])
-def test_the_one_sided_p_value_is_the_binomial_tail(lost: int, gained: int) -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_the_one_sided_p_value_of_equal_weights_is_the_binomial_tail(
+    lost: int, gained: int, weight: float
+) -> None:
     n = lost + gained
     tail = sum(comb(n, k) for k in range(lost, n + 1)) / 2**n
-    assert loss_p_value(lost, gained) == pytest.approx(tail)
+    assert loss_p_value([weight] * lost, [weight] * gained) == pytest.approx(tail)
 
 
-def test_the_one_sided_p_value_refuses_negative_counts() -> None:
-    with pytest.raises(ValueError, match="counts cannot be negative"):
-        loss_p_value(-1, 0)
+def test_the_one_sided_p_value_is_the_share_of_all_signs_that_look_as_bad() -> None:
+    lost, gained = [0.9, 0.5, 0.24], [0.3, 0.12]
+    weights = [*lost, *gained]
+    sums = [sum(w for w, on in zip(weights, signs, strict=True) if on) for signs in product((0, 1), repeat=5)]
+    as_bad = sum(total >= sum(lost) - 1e-9 for total in sums) / len(sums)
+    assert loss_p_value(lost, gained) == pytest.approx(as_bad)
+
+
+def test_sure_rows_that_were_lost_beside_wavering_ones_are_seen_sooner() -> None:
+    wavering = [0.2] * 7
+    assert loss_p_value([0.5] * 14 + wavering, wavering) < 0.1 * loss_p_value([1.0] * 21, [1.0] * 7)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.floats(0.02, 1.0), max_size=30), st.integers(0, 30))
+def test_the_one_sided_p_value_of_chance_alone_is_seldom_small(weights: list[float], seed: int) -> None:
+    """Of all signs of these weights, a share of at most 0.1 has p <= 0.1."""
+    draw = np.random.default_rng(seed)
+    small = 0
+    for _ in range(200):
+        is_lost = draw.random(len(weights)) < 0.5
+        lost = [w for w, on in zip(weights, is_lost, strict=True) if on]
+        gained = [w for w, on in zip(weights, is_lost, strict=True) if not on]
+        small += loss_p_value(lost, gained) <= 0.1
+    assert small <= 20 + 5 * (200 * 0.1 * 0.9) ** 0.5
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.1, 1.1, float("nan")])
+def test_the_one_sided_p_value_refuses_weights_out_of_range(weight: float) -> None:
+    with pytest.raises(ValueError, match="expected more than 0 and at most 1"):
+        loss_p_value([weight], [0.5])
+
+
+def test_the_rate_p_value_is_the_binomial_tail() -> None:
+    tail = sum(comb(12, k) * 0.25**k * 0.75 ** (12 - k) for k in range(8, 13))
+    assert rate_p_value(8, 12, 0.25) == pytest.approx(tail)
+    assert rate_p_value(0, 12, 0.25) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -141,6 +179,8 @@ def test_the_detectable_drop_is_seen_about_nine_times_in_ten(n: int, churn: floa
     draws = np.random.default_rng(0)
     drop = detectable_drop(n, round(churn * n), chance) / 100
     lost, gained = draws.binomial(n, churn + drop, 3000), draws.binomial(n, churn, 3000)
-    seen = np.mean([loss_p_value(int(x), int(y)) <= chance for x, y in zip(lost, gained, strict=True)])
+    seen = np.mean(
+        [loss_p_value([1.0] * int(x), [1.0] * int(y)) <= chance for x, y in zip(lost, gained, strict=True)]
+    )
     # a normal approximation of a discrete test, and half a row of churn more than there is
     assert 0.83 <= seen <= 0.97

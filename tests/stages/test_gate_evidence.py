@@ -13,7 +13,13 @@ from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import commit_stage, open_stage
 from pipeline.store.tables import ColumnType, write_parquet
 
-COLUMNS: dict[str, ColumnType] = {"golden": "string", "id": "string", "label": "string", "after": "string"}
+COLUMNS: dict[str, ColumnType] = {
+    "golden": "string",
+    "id": "string",
+    "label": "string",
+    "after": "string",
+    "after_confidence": "float",
+}
 
 
 def golden(name: str, *labels: str) -> GoldenSet:
@@ -33,7 +39,7 @@ def promoted(workspace: Workspace, month: str, item: GoldenSet, answers: str) ->
     folder = workspace.runs / month / "001" / "eval"
     folder.parent.mkdir(parents=True)
     rows = [
-        {"golden": item.name, "id": row.id, "label": row.label, "after": answer}
+        {"golden": item.name, "id": row.id, "label": row.label, "after": answer, "after_confidence": 0.5}
         for row, answer in zip(item.rows, answers.split(), strict=True)
     ]
     planned = StageRecord(stage="eval", code_version="1", seed=0, config={}, inputs={})
