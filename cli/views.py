@@ -9,9 +9,13 @@ if TYPE_CHECKING:
     from pipeline.evaluation.gate import Verdict
     from pipeline.evaluation.scorecard import Comparison, Scorecard
 
+SHOWN_LABELS = 3
+"""Labels that lost the most."""
+
 
 def scorecard_text(card: "Scorecard") -> str:
-    """One line per golden set and slice: n, accuracy before and after, difference with interval, p, flips."""
+    """One line per golden set and slice: n, accuracy before and after, difference with interval, p, flips; then the
+    labels that lost the most."""
     rows = []
     for golden in card.scores:
         rows.append(_row(golden.name, "all", golden.overall))
@@ -20,7 +24,19 @@ def scorecard_text(card: "Scorecard") -> str:
         rows.append(_row("prior, pooled", "all", card.pooled))
     percent = f"{100 * card.confidence:g}% interval"
     header = ["golden set", "slice", "n", "before", "after", "change", percent, "p", "right>wrong"]
-    return table(header, rows, left=2)
+    return "\n".join([table(header, rows, left=2), *_beyond_accuracy(card)])
+
+
+def _beyond_accuracy(card: "Scorecard") -> list[str]:
+    lines = []
+    if card.quality is not None:
+        q = card.quality
+        lines.append(
+            f"prior rows: macro-F1 {points(q.macro_f1_before)} -> {points(q.macro_f1_after)}, calibration error "
+            f"{points(q.calibration_error_before)} -> {points(q.calibration_error_after)}"
+        )
+    lines += [f"label {name!r}: {item}" for name, item in card.worst_labels[:SHOWN_LABELS]]
+    return lines
 
 
 def _row(name: str, part: str, item: "Comparison") -> list[str]:

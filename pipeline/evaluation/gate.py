@@ -26,7 +26,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.evaluation.scorecard import Comparison, Flip, GoldenScore, LabelChange, Scorecard, pool
+from pipeline.evaluation.scorecard import (
+    Comparison,
+    Flip,
+    GoldenScore,
+    Scorecard,
+    noise_rows,
+    pool,
+)
 from pipeline.evaluation.significance import (
     detectable_drop,
     loss_p_value,
@@ -123,19 +130,19 @@ def judge(
     for golden in card.scores:
         checks.append(_rows(golden, limits, (unknown or {}).get(golden.name, ())))
     held = held if held is not None else card
-    chances = _shares(limits, held, worn, card.own)
+    chances = shares(limits, held, worn, card.own)
     checks += _step(held, limits, chances)
     if worn is not None:
         checks += _drift(worn, limits, chances["drift"])
     checks += _slices(held, limits, chances.get("slice", 0.0))
     if held.labels:
-        checks.append(_label(held.labels, limits, chances["label"]))
+        checks.append(_label(held, limits, chances["label"]))
     if card.own is not None and card.own.overall.difference is not None:
         checks.append(_gain(card.own, card.own.overall.difference, limits, chances["gain"]))
     return Verdict(all(check.passed for check in checks), tuple(checks))
 
 
-def _shares(
+def shares(
     limits: GateLimits, held: Scorecard, worn: Scorecard | None, own: GoldenScore | None
 ) -> dict[str, float]:
     """The chance that each kind of check may take, of those that this month has."""
@@ -188,7 +195,7 @@ def _step(held: Scorecard, limits: GateLimits, chances: Mapping[str, float]) -> 
     alone = len(held.prior) == 1
     pooled_chance = chances["pooled"] + (chances["prior"] if alone else 0.0)
     if held.pooled is not None and held.pooled.difference is not None:
-        seen = _Seen("pooled", "all prior golden rows", held.pooled, _prior_flips(held))
+        seen = _Seen("pooled", "all prior golden rows", held.pooled, held.prior_flips)
         checks.append(_loss(seen, limits.max_drop, pooled_chance, limits))
     for golden in () if alone else held.prior:
         if golden.overall.difference is not None:
@@ -202,7 +209,7 @@ def _drift(worn: Scorecard, limits: GateLimits, chance: float) -> list[Check]:
     alone = len(worn.prior) == 1
     checks, beside = [], "beside their reference"
     if worn.pooled is not None and worn.pooled.difference is not None:
-        seen = _Seen("drift", f"all prior golden rows {beside}", worn.pooled, _prior_flips(worn))
+        seen = _Seen("drift", f"all prior golden rows {beside}", worn.pooled, worn.prior_flips)
         checks.append(_loss(seen, limits.max_drift, chance * (1 if alone else 3 / 4), limits))
     for golden in () if alone else worn.prior:
         if golden.overall.difference is not None:
@@ -221,40 +228,33 @@ def _slices(held: Scorecard, limits: GateLimits, chance: float) -> list[Check]:
         if together is None or together.difference is None:
             checks.append(Check("slice", False, f"slice {name!r}: no prior golden row belongs to it"))
             continue
-        flips = [flip for flip in _prior_flips(held) if flip.slice == name]
+        flips = [flip for flip in held.prior_flips if flip.slice == name]
         seen = _Seen("slice", f"slice {name!r} of the prior golden rows", together, flips)
         checks.append(_loss(seen, allowed, chance / len(limits.slices), limits))
     return checks
 
 
-def _label(labels: Mapping[str, LabelChange], limits: GateLimits, chance: float) -> Check:
+def _label(held: Scorecard, limits: GateLimits, chance: float) -> Check:
     """Refuse where a label's rows were lost at a rate surely above the allowed one; tell the worst label.
 
     Of n rows, of which a share g was gained, so many are lost by chance as a binomial draw at the allowed rate + g.
     """
-    allowed = limits.max_label_drop
-    # Of equal drops the one of more rows is the worse, then the first by name.
-    worst = sorted(labels, key=lambda name: (-labels[name].drop, -labels[name].n, name))[0]
-    sure = sorted(
-        name
-        for name, item in labels.items()
+    allowed, labels = limits.max_label_drop, held.labels
+    if not held.worst_labels:
+        text = f"no label of {len(labels)} lost rows; a drop of {allowed:g} points is allowed"
+        return Check("label", True, text)
+    sure = [
+        (name, item)
+        for name, item in held.worst_labels
         if item.drop > allowed + _ROUNDING
         and rate_p_value(item.lost, item.n, min(allowed / 100 + item.gained / item.n, 1.0))
         <= chance / len(labels)
-    )
-    told = sure[0] if len(sure) == 1 else worst
-    item = labels[told]
-    text = (
-        f"label {told!r}: {item.right_before} -> {item.right_before - item.lost + item.gained} right of {item.n} prior "
-        f"golden rows; a drop of {allowed:g} points is allowed"
-    )
+    ]
+    name, item = (sure or held.worst_labels)[0]
+    text = f"label {name!r}: {item}; a drop of {allowed:g} points is allowed"
     if sure:
-        others = f"; so is it for {len(sure)} labels: {named(sure)}" if len(sure) > 1 else ""
+        others = f", as it is for {len(sure) - 1} more: {named([n for n, _ in sure[1:]])}" if sure[1:] else ""
         return Check("label", False, f"{text}, and this is surely more{others}")
-    if item.drop <= 0.0:
-        return Check(
-            "label", True, f"no label of {len(labels)} lost rows; a drop of {allowed:g} points is allowed"
-        )
     return Check("label", True, f"{text}; no label lost a larger share")
 
 
@@ -266,10 +266,6 @@ class _Seen:
     what: str
     item: Comparison
     flips: Sequence[Flip]
-
-
-def _prior_flips(card: Scorecard) -> list[Flip]:
-    return [flip for golden in card.prior for flip in golden.flips]
 
 
 def _loss(seen: _Seen, allowed: float, chance: float, limits: GateLimits) -> Check:
@@ -285,7 +281,7 @@ def _loss(seen: _Seen, allowed: float, chance: float, limits: GateLimits) -> Che
     told = f"{item.right_to_wrong} rows lost and {item.wrong_to_right} gained come by chance with p = {p:.2g}"
     if p <= chance:
         return Check(seen.name, False, f"{text}; {told}, at most {chance:.2g} is taken for a loss")
-    shown = detectable_drop(item.n, item.wrong_to_right, chance)
+    shown = detectable_drop(item.n, noise_rows(seen.flips), chance)
     return _unsure(
         seen.name,
         f"{text}; {told}, above {chance:.2g} (a drop of {shown:.1f} would be seen nine times in ten)",

@@ -15,6 +15,9 @@ from pipeline.evaluation.golden import GoldenSet
 from pipeline.evaluation.quality import Quality
 from pipeline.evaluation.significance import mcnemar_exact, paired_difference_interval
 
+_LOST_WEIGHT = 0.4
+"""What a truly lost row weighs: the median of those that plain fine-tuning lost on two monthly streams."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -83,6 +86,10 @@ class LabelChange:
         """Points of accuracy lost; negative where more was gained."""
         return 100 * (self.lost - self.gained) / self.n
 
+    def __str__(self) -> str:
+        right = self.right_before - self.lost + self.gained
+        return f"{self.right_before} -> {right} right of {self.n} prior golden rows"
+
     def together_with(self, other: "LabelChange") -> "LabelChange":
         """Both sets' rows as one."""
         return LabelChange(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -124,6 +131,11 @@ class Scorecard:
         return tuple(flip for golden in self.scores for flip in golden.flips)
 
     @property
+    def prior_flips(self) -> tuple[Flip, ...]:
+        """The rows of the prior golden sets that became wrong or right."""
+        return tuple(flip for golden in self.prior for flip in golden.flips)
+
+    @property
     def labels(self) -> dict[str, LabelChange]:
         """What became of the rows of each label, over the prior golden sets."""
         pooled: dict[str, LabelChange] = {}
@@ -131,6 +143,12 @@ class Scorecard:
             for name, item in golden.labels.items():
                 pooled[name] = pooled[name].together_with(item) if name in pooled else item
         return pooled
+
+    @property
+    def worst_labels(self) -> list[tuple[str, LabelChange]]:
+        """The labels of prior rows that lost some, the largest drop first; of equal ones that of more rows."""
+        fallen = [(name, item) for name, item in self.labels.items() if item.drop > 0.0]
+        return sorted(fallen, key=lambda pair: (-pair[1].drop, -pair[1].n, pair[0]))
 
 
 def score(
@@ -245,6 +263,17 @@ def _compare(before: Sequence[bool] | None, after: Sequence[bool], confidence: f
     pairs = list(zip(before, after, strict=True))
     lost, gained = pairs.count((True, False)), pairs.count((False, True))
     return comparison_of_counts(len(after), sum(before), sum(after), lost, gained, confidence)
+
+
+def noise_rows(flips: Sequence[Flip]) -> float:
+    """How many truly lost rows the rows that flip by chance count for, each way: those that were gained tell.
+
+    Half a row stands for what may flip where none did.
+    """
+    gained = [flip.weight for flip in flips if not flip.is_loss]
+    if any(flip.probability_before is None for flip in flips):
+        return len(gained) + 0.5
+    return sum((weight / _LOST_WEIGHT) ** 2 for weight in gained) + 0.5
 
 
 def pool(comparisons: Sequence[Comparison], confidence: float) -> Comparison | None:

@@ -5,7 +5,7 @@ reverse; the other rows say nothing about the difference.
 """
 
 from collections.abc import Sequence
-from math import sqrt
+from math import ceil, sqrt
 from statistics import NormalDist, variance
 
 import numpy as np
@@ -88,15 +88,16 @@ def rate_p_value(lost: int, n: int, rate: float) -> float:
     return float(binom.sf(lost - 1, n, rate))
 
 
-def detectable_drop(n: int, gained: int, chance: float, power: float = 0.9) -> float:
+def detectable_drop(n: int, noise: float, chance: float, power: float = 0.9) -> float:
     """The true drop that `loss_p_value(...) <= chance` would show in a share `power` of draws of n rows.
 
-    With c = (gained + 1/2) / n rows flipping each way by chance, a drop d changes n (2c + d) rows, and
-    n d = (z_chance + z_power) sqrt(n (2c + d)) is solved for d: the normal approximation.
+    A drop of k rows stands beside `noise` rows that are lost and as many that are gained by chance, so that
+    k = z sqrt(k + 2 noise) is solved for k, with z = z_chance + z_power: the normal approximation.
 
     Args:
         n: all rows, at least 1.
-        gained: rows wrong before and right after, which tell how many flip by chance.
+        noise: rows that flip each way by chance; of rows that weigh less than a truly lost one, the sum of their
+            squared weights over the square of that row's.
         chance: the level of the test, in (0, 1).
         power: in (0, 1).
 
@@ -106,10 +107,25 @@ def detectable_drop(n: int, gained: int, chance: float, power: float = 0.9) -> f
     Source: Connor 1987, "Sample size for testing differences in proportions for the paired-sample design",
     Biometrics 43, with the variance of the alternative throughout.
     """
-    k = NormalDist().inv_cdf(1 - chance) + NormalDist().inv_cdf(power)
-    flips = 2 * (gained + 0.5)
-    rows = (k * k + sqrt(k**4 + 4 * k * k * flips)) / 2
+    square = _z(chance, power) ** 2
+    rows = (square + sqrt(square**2 + 8 * square * noise)) / 2
     return min(100 * rows / n, 100.0)
+
+
+def rows_needed(drop: float, noise_share: float, chance: float, power: float = 0.9) -> int:
+    """How many rows `detectable_drop` would need to show a drop of so many points.
+
+    Args:
+        drop: in points, more than 0.
+        noise_share: `noise` over the rows that it was counted on.
+        chance, power: as for `detectable_drop`.
+    """
+    share = drop / 100
+    return ceil(_z(chance, power) ** 2 * (2 * noise_share + share) / share**2)
+
+
+def _z(chance: float, power: float) -> float:
+    return NormalDist().inv_cdf(1 - chance) + NormalDist().inv_cdf(power)
 
 
 def paired_difference_interval(

@@ -69,6 +69,7 @@ class ReportContents:
         attempt: such as `2026-03/001`.
         outcome: in a word or two, such as `promoted`.
         card, verdict: None when the attempt was not evaluated.
+        power: what the golden rows are able to show, in words; None where nothing was compared.
         matrix: each month's newest model up to this one, on each golden set.
         metrics: the rows of metrics.jsonl.
         deltas: the rows of deltas.json.
@@ -88,6 +89,7 @@ class ReportContents:
     outcome: str
     card: Scorecard | None
     verdict: Verdict | None
+    power: str | None
     matrix: AccuracyMatrix
     metrics: tuple[dict[str, Any], ...]
     deltas: tuple[dict[str, Any], ...]

@@ -16,6 +16,8 @@ from pipeline.report.charts import Interval, Series, interval_chart, line_chart
 from pipeline.report.contents import LambdaFrontier, ReportContents
 
 HEAT_LEVELS = 9
+SHOWN_LABELS = 5
+"""Labels that lost the most."""
 SHOWN_PAIRS = 12
 """Label pairs that are open to see; the others are folded away."""
 
@@ -73,6 +75,8 @@ def render_page(contents: ReportContents) -> str:
         heat=_matrix(contents),
         changes=_changes(card) if card else None,
         comparisons=_comparisons(card) if card else [],
+        beyond=_beyond_accuracy(card) if card else [],
+        worst=card.worst_labels[:SHOWN_LABELS] if card else [],
         confidence=f"{100 * card.confidence:g}" if card else "",
         flips=_flips(card, contents.texts) if card else [],
         shown_pairs=SHOWN_PAIRS,
@@ -169,6 +173,18 @@ def _comparisons(card: Scorecard) -> list[dict[str, str]]:
         rows.append(_comparison(golden.name, "all", golden.overall))
         rows += [_comparison("", name, item) for name, item in golden.slices.items()]
     return rows
+
+
+def _beyond_accuracy(card: Scorecard) -> list[tuple[str, str, str]]:
+    """What the prior rows say beside accuracy: name, before, after."""
+    if card.quality is None:
+        return []
+    quality = card.quality
+    figures = (
+        ("macro-F1", quality.macro_f1_before, quality.macro_f1_after),
+        ("calibration error", quality.calibration_error_before, quality.calibration_error_after),
+    )
+    return [(name, _points(before), _points(after)) for name, before, after in figures]
 
 
 def _comparison(name: str, part: str, item: Comparison) -> dict[str, str]:

@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pipeline.config import load_config
 from pipeline.errors import RetrainError
 from pipeline.months import Month
+from pipeline.stages.evaluate import recorded_scorecard
+from pipeline.stages.gate_evidence import recorded_power
 from pipeline.stages.golden_sets import golden_file
 from pipeline.stages.lineage import ancestors
 from pipeline.store import atomic
 from pipeline.store.environment import gather_environment
 from pipeline.store.lock import holder_of
+from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import Workspace
 
@@ -113,7 +116,20 @@ def _inputs(workspace: Workspace) -> list[Finding]:
     found.append(Finding("registry", True, f"champion of {line[-1]}" if line else "no champion yet"))
     lacking = [str(m) for m in line if golden_file(workspace, config.golden.path, m) is None]
     advice = f"none of {', '.join(lacking)}: the gate refuses without. Put them at {config.golden.path}"
-    return [*found, Finding("golden sets", not lacking, advice if lacking else f"of {len(line)} month(s)")]
+    found.append(Finding("golden sets", not lacking, advice if lacking else f"of {len(line)} month(s)"))
+    return [*found, *_power(workspace, champion)]
+
+
+def _power(workspace: Workspace, champion: CheckpointRef | None) -> list[Finding]:
+    """What the golden rows are able to show, as the champion's own evaluation found it."""
+    if champion is None:
+        return []
+    attempt = workspace.attempt(champion.attempt)
+    try:
+        text = recorded_power(attempt.read_manifest(), recorded_scorecard(attempt.stage("eval")))
+    except RetrainError as error:
+        return [Finding("golden rows", False, str(error))]
+    return [Finding("golden rows", True, text or "the first month will tell what they are able to show")]
 
 
 def _permissions(workspace: Workspace) -> Finding:

@@ -1,16 +1,18 @@
 """What the gate judges by beside the scorecard: the rows that could be lost, and the reference of each golden set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import Config
 from pipeline.evaluation.gate import GateLimits
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
+from pipeline.evaluation.power import power_of
 from pipeline.evaluation.reference import surely_better
 from pipeline.evaluation.scorecard import GoldenScore, Scorecard, score, scorecard
 from pipeline.labels import LabelSet
-from pipeline.store.records import CheckpointRef
+from pipeline.store.records import CheckpointRef, Manifest
 from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import read_parquet
@@ -24,8 +26,20 @@ Answers = dict[str, list[Answer]]
 
 def gate_limits(config: Config) -> GateLimits:
     """The gate's limits from the configuration."""
+    return _limits(dict(config.gate))
+
+
+def recorded_power(manifest: Manifest, card: Scorecard) -> str | None:
+    """What the golden rows of an attempt are able to show under its own limits, in words; None without a comparison."""
+    gate: Any = manifest.config.get("gate", {})
+    power = power_of(card, _limits(gate))
+    return None if power is None else power.text
+
+
+def _limits(gate: Mapping[str, Any]) -> GateLimits:
+    """What the section `gate` says, of this release or an earlier one."""
     return GateLimits(
-        **{name: value for name, value in config.gate if name in GateLimits.__dataclass_fields__}
+        **{name: value for name, value in gate.items() if name in GateLimits.__dataclass_fields__}
     )
 
 

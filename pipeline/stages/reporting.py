@@ -14,6 +14,7 @@ from pipeline.months import Month
 from pipeline.stages.diagnosis import recorded_movements
 from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorded_verdict
 from pipeline.stages.finetune import DELTAS_FILE, METRICS_FILE
+from pipeline.stages.gate_evidence import recorded_power
 from pipeline.stages.golden_sets import golden_file, read_golden
 from pipeline.stages.history import outcome_of
 from pipeline.stages.ingest import REJECTED_FILE
@@ -108,6 +109,7 @@ def report_contents(workspace: Workspace, attempt: RunDirectory, *, include_text
         outcome=outcome_of(manifest),
         card=card,
         verdict=recorded_verdict(attempt.stage("eval")) if evaluated else None,
+        power=recorded_power(manifest, card) if card else None,
         matrix=_matrix(workspace, attempt),
         metrics=tuple(_read_lines(attempt.stage("finetune"), METRICS_FILE)),
         deltas=tuple(deltas),

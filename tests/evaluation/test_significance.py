@@ -14,6 +14,7 @@ from pipeline.evaluation.significance import (
     mcnemar_exact,
     paired_difference_interval,
     rate_p_value,
+    rows_needed,
     total_interval,
 )
 
@@ -177,10 +178,17 @@ def test_the_rate_p_value_is_the_binomial_tail() -> None:
 )
 def test_the_detectable_drop_is_seen_about_nine_times_in_ten(n: int, churn: float, chance: float) -> None:
     draws = np.random.default_rng(0)
-    drop = detectable_drop(n, round(churn * n), chance) / 100
+    drop = detectable_drop(n, churn * n, chance) / 100
     lost, gained = draws.binomial(n, churn + drop, 3000), draws.binomial(n, churn, 3000)
     seen = np.mean(
         [loss_p_value([1.0] * int(x), [1.0] * int(y)) <= chance for x, y in zip(lost, gained, strict=True)]
     )
-    # a normal approximation of a discrete test, and half a row of churn more than there is
+    # a normal approximation of a discrete test
     assert 0.83 <= seen <= 0.97
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0025, 0.01])
+def test_so_many_rows_as_are_needed_show_the_drop(share: float) -> None:
+    n = rows_needed(2.0, share, 0.005)
+    assert detectable_drop(n, share * n, 0.005) <= 2.0
+    assert detectable_drop(n - 1, share * (n - 1), 0.005) > 2.0

@@ -44,6 +44,7 @@ def contents() -> ReportContents:
         outcome="refused",
         card=card,
         verdict=judge(card, GateLimits()),
+        power=EVIL,
         matrix=AccuracyMatrix(("2026-01", "2026-02"), ("2026-01", "2026-02"), ((90.0, None), (45.0, 80.0))),
         metrics=(
             {"step": 5, "epoch": 1.0, "task_loss": 0.9, "penalty": 0.1, "weight_change": 0.2},
