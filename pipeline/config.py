@@ -185,6 +185,8 @@ class GateSection(Section):
     of years, at most twelve times that share."""
     unsure: Literal["promote", "refuse"] = "promote"
     """What follows where an estimate is beyond its limit and the golden rows cannot tell it from chance."""
+    patience: Annotated[int, Field(ge=0)] = 2
+    """Months in a row that may be refused for what they lost before the next is trained with a stronger lambda; 0: never."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Confidence of the intervals that are told."""
     min_rows: Count = 50

@@ -1,6 +1,6 @@
 """What an arm does about forgetting, in parts: penalty, replay, balanced loss, distillation, probe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.config import Config
 
@@ -56,7 +56,11 @@ def replays(config: Config) -> bool:
     return config.replay.per_step > 0 and config.replay.launch_rows + config.replay.month_rows > 0
 
 
-def recipe_for(config: Config, contents: MonthContents | None = None) -> Recipe:
+FIRMER = 3.0
+"""What each refused month beyond `gate.patience` multiplies lambda by: half of the decade of good values."""
+
+
+def recipe_for(config: Config, contents: MonthContents | None = None, *, refusals: int = 0) -> Recipe:
     """The recipe of the configured arm, for what the month brings.
 
     `default` replays a few old rows where policy lets it, teaches the champion's answers along, and balances
@@ -67,7 +71,28 @@ def recipe_for(config: Config, contents: MonthContents | None = None) -> Recipe:
 
     Args:
         contents: None where the month is not ingested yet; it is then taken to bring no new label.
+        refusals: months in a row before this one that the gate refused for what they lost; from `gate.patience` of
+            them on, a penalty is stronger.
     """
+    recipe, patience = _configured(config, contents), config.gate.patience
+    if not patience or refusals < patience:
+        return recipe
+    return _firmer(recipe, config, FIRMER ** (refusals - patience + 1), refusals)
+
+
+def _firmer(recipe: Recipe, config: Config, factor: float, refusals: int) -> Recipe:
+    """The recipe with its lambda times the factor; where it has none for now, that of months without new labels."""
+    cause = f"as the last {refusals} month(s) were refused for losses (gate.patience {config.gate.patience})"
+    if recipe.l2sp_lambda:
+        pull = recipe.l2sp_lambda * factor
+        return replace(recipe, l2sp_lambda=pull, why=f"{recipe.why}, raised to {pull:g} {cause}")
+    if not recipe.needs_fisher:
+        return recipe
+    strength = recipe.ewc_lambda * factor or config.ewc.replay_lambda * factor / FIRMER
+    return replace(recipe, ewc_lambda=strength, why=f"{recipe.why}; lambda raised to {strength:g}, {cause}")
+
+
+def _configured(config: Config, contents: MonthContents | None) -> Recipe:
     layers, strength = config.train.layers, config.ewc.lambda_
     match config.arm:
         case "freeze":

@@ -52,6 +52,38 @@ def test_a_month_without_penalty_keeps_its_fisher_for_the_months_after_it() -> N
 
 
 @pytest.mark.parametrize(
+    ("refusals", "settled", "growing"), [(0, 0.3, 0.0), (1, 0.3, 0.0), (2, 0.9, 0.3), (3, 2.7, 0.9)]
+)
+def test_refusals_beyond_the_patience_make_the_penalty_stronger(
+    refusals: int, settled: float, growing: float
+) -> None:
+    config = load_config(overrides=["ewc.replay_lambda=0.3", "ewc.growth_lambda=0", "gate.patience=2"])
+    for contents, strength in ((SETTLED, settled), (GROWING, growing)):
+        chosen = recipe_for(config, contents, refusals=refusals)
+        assert chosen.ewc_lambda == pytest.approx(strength)
+        assert ("were refused for losses (gate.patience 2)" in chosen.why) == (refusals >= 2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "before", "after"),
+    [
+        (["arm=l2sp", "l2sp.lambda=0.1"], (0.0, 0.1), (0.0, 0.3)),
+        (["arm=ewc", "ewc.lambda=0.5"], (0.5, 0.0), (1.5, 0.0)),
+        (["arm=ewc", "ewc.lambda=0.5", "gate.patience=0"], (0.5, 0.0), (0.5, 0.0)),
+        (["arm=plain"], (0.0, 0.0), (0.0, 0.0)),
+        (["ewc.replay_lambda=0", "ewc.growth_lambda=0"], (0.0, 0.0), (0.0, 0.0)),
+    ],
+)
+def test_only_what_has_a_penalty_gets_a_stronger_one(
+    overrides: list[str], before: tuple[float, float], after: tuple[float, float]
+) -> None:
+    config = load_config(overrides=overrides)
+    for refusals, expected in ((0, before), (2, after)):
+        chosen = recipe_for(config, SETTLED, refusals=refusals)
+        assert (chosen.ewc_lambda, chosen.l2sp_lambda) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
     ("overrides", "warns"),
     [
         (["arm=plain"], True),

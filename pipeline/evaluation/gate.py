@@ -48,6 +48,9 @@ _PARTS = {"pooled": 4, "drift": 4, "prior": 1, "slice": 1, "label": 1, "gain": 1
 """How `false_refusals` is divided among the kinds of checks; what a month does not ask about, the others have."""
 
 
+_LOSSES = frozenset({"pooled", "drift", "prior", "slice", "label"})
+
+
 @dataclass(frozen=True)
 class GateLimits:
     """What a candidate may lose and must gain."""
@@ -92,6 +95,11 @@ class Verdict:
     def reasons(self) -> tuple[str, ...]:
         """Why the candidate is refused: the checks that did not hold, in words; empty when it passed."""
         return tuple(check.text for check in self.checks if not check.passed)
+
+    @property
+    def refused_for_losses(self) -> bool:
+        """Whether something that the model before could do was lost."""
+        return any(not check.passed and check.name in _LOSSES for check in self.checks)
 
 
 def judge(

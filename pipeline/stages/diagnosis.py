@@ -9,7 +9,7 @@ from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.evaluation.scorecard import Flip
 from pipeline.progress import Progress, silent
-from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard
+from pipeline.stages.evaluate import SCORECARD_FILE, losing_refusals, recorded_scorecard
 from pipeline.stages.fisher import FisherSettings, ensure_fisher
 from pipeline.stages.ingest import TRAIN_FILE
 from pipeline.stages.stage import RunContext
@@ -178,6 +178,7 @@ def _context(
         launch=None,
         device=device,
         progress=progress,
+        refusals=losing_refusals(workspace, manifest.parent, attempt.month) if manifest.parent else 0,
     )
 
 

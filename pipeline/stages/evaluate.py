@@ -27,11 +27,13 @@ from pipeline.stages.gate_evidence import (
     worn_rows,
 )
 from pipeline.stages.golden_sets import golden_files, golden_hashes, read_golden
-from pipeline.stages.lineage import ancestors
+from pipeline.stages.lineage import ancestors, finished_attempt, refused_months
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import labels_of
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
+from pipeline.store.records import CheckpointRef
+from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import ColumnType, write_parquet
 
@@ -141,6 +143,17 @@ def recorded_scorecard(folder: Path) -> Scorecard:
     return scorecard_from_record(content, where=str(folder / SCORECARD_FILE))
 
 
+def losing_refusals(workspace: Workspace, base: CheckpointRef, month: Month) -> int:
+    """How many months in a row since the base, up to the one before `month`, were refused for what they lost."""
+    count = 0
+    for refused in reversed(refused_months(workspace, base, month)):
+        attempt = finished_attempt(workspace, refused)
+        if attempt is None or not recorded_verdict(attempt.stage("eval")).refused_for_losses:
+            break
+        count += 1
+    return count
+
+
 def _golden(context: RunContext) -> dict[Month, Path]:
     line = ancestors(context.workspace, context.base)
     first = Month.parse(line[0].month) if line else context.month
@@ -168,7 +181,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
 def _settings(context: RunContext) -> dict[str, Any]:
     resolved = context.config.resolved()
     return {
-        "gate": resolved["gate"],
+        "gate": {key: value for key, value in resolved["gate"].items() if key != "patience"},
         "golden": resolved["golden"],
         "max_length": resolved["model"]["max_length"],
         "missing": missing_golden(context),

@@ -90,14 +90,19 @@ def require_no_gap(workspace: Workspace, base: CheckpointRef, month: Month) -> N
         )
 
 
-def _finished(workspace: Workspace, month: Month) -> Manifest | None:
+def finished_attempt(workspace: Workspace, month: Month) -> RunDirectory | None:
+    """A month's newest finished attempt."""
     for attempt in reversed(workspace.attempts(month)):
         if not attempt.has_manifest():
             continue  # killed while it took over stages that were fresh
-        manifest = attempt.read_manifest()
-        if manifest.status == "finished":
-            return manifest
+        if attempt.read_manifest().status == "finished":
+            return attempt
     return None
+
+
+def _finished(workspace: Workspace, month: Month) -> Manifest | None:
+    attempt = finished_attempt(workspace, month)
+    return None if attempt is None else attempt.read_manifest()
 
 
 def require_sound(workspace: Workspace, found: Found) -> None:

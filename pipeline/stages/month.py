@@ -13,7 +13,7 @@ from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.recipe import unprotected_growth
 from pipeline.stages.environment import environment_of
-from pipeline.stages.evaluate import EVALUATE, recorded_verdict
+from pipeline.stages.evaluate import EVALUATE, losing_refusals, recorded_verdict
 from pipeline.stages.finetune import FINETUNE, candidate_of, recorded_penalty
 from pipeline.stages.fisher import FISHER
 from pipeline.stages.ingest import INGEST, require_feedback
@@ -32,6 +32,11 @@ from pipeline.store.stage_directory import commit_stage, open_stage, require_sta
 STAGES: tuple[Stage, ...] = (INGEST, FISHER, FINETUNE, EVALUATE)
 LAUNCH_STAGES: tuple[Stage, ...] = (INGEST, FINETUNE, EVALUATE)
 DONE, REFUSED = 0, 3
+_WHAT_TO_CHANGE = (
+    "the last {} month(s) were refused for what they lost. Look at what it is: retrain diagnose. What to change, in this "
+    "order: mislabelled rows of feedback and golden sets; replay.launch_rows and replay.month_rows (more); "
+    "train.learning_rate or train.epochs (less); gate.max_drop, if so much may be lost"
+)
 
 
 @dataclass(frozen=True)
@@ -154,15 +159,17 @@ def month_context(
     workspace: Workspace, config: Config, month: Month, *, device: str = "auto", progress: Progress = silent
 ) -> RunContext:
     """The context of a month's newest attempt, or of its first one, which need not exist yet."""
+    base = base_for(workspace, month)
     return RunContext(
         workspace=workspace,
         config=config,
         month=month,
         attempt=newest_attempt(workspace, month),
-        base=base_for(workspace, month),
+        base=base,
         launch=None,
         device=device,
         progress=progress,
+        refusals=losing_refusals(workspace, base, month),
     )
 
 
@@ -247,6 +254,8 @@ def _tell_recipe(context: RunContext, journal: Journal) -> None:
     warning = unprotected_growth(context.recipe, context.contents)
     if warning is not None:
         journal.tell("warning", f"{context.month} warning: {warning}")
+    if 0 < context.config.gate.patience <= context.refusals:
+        journal.tell("advice", f"{context.month}: {_WHAT_TO_CHANGE.format(context.refusals)}")
 
 
 def _new_attempt(context: RunContext, steps: list[PlannedStage]) -> tuple[RunContext, list[PlannedStage]]:

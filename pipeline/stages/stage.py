@@ -39,6 +39,7 @@ class RunContext:
         launch: set at launch only.
         device: `auto`, `cpu` or `cuda`.
         progress: opens bars.
+        refusals: months in a row before this one that were refused for what they lost.
     """
 
     workspace: Workspace
@@ -49,6 +50,7 @@ class RunContext:
     launch: LaunchInput | None
     device: str
     progress: Progress
+    refusals: int = 0
 
     @property
     def contents(self) -> MonthContents | None:
@@ -58,7 +60,7 @@ class RunContext:
     @property
     def recipe(self) -> Recipe:
         """What the configured arm does about forgetting in this month."""
-        return recipe_for(self.config, self.contents)
+        return recipe_for(self.config, self.contents, refusals=self.refusals)
 
     @property
     def uses_fisher(self) -> bool:

@@ -334,6 +334,31 @@ def test_a_refused_months_feedback_is_carried_along(refused: Path) -> None:
     assert read(refused / "runs/2026-03/001/manifest.json")["parent"]["attempt"] == "2026-01/001"
 
 
+def test_after_a_month_that_was_refused_for_its_losses_lambda_rises_by_itself(launched: Path) -> None:
+    wrong = [
+        {
+            **row,
+            "id": f"wrong-{i}",
+            "label": "login",
+            "kind": "correction",
+            "created_at": "2026-02-03T12:00:00Z",
+        }
+        for i, row in enumerate(row for row in toy.toy_stream().launch if row["label"] == "billing")
+    ]
+    toy.write_jsonl(launched / "feedback/2026-02.jsonl", wrong)
+    strict = ("-o", "arm=plain", "-o", "gate.max_drop=0.5", "-o", "train.epochs=12")
+    refused = run(launched, "2026-02", *strict)
+    assert (refused.code, "label 'billing'" in refused.out) == (3, True)
+    done = run(launched, "2026-03", "-o", "gate.patience=1", "--until", "ingest")
+    assert done.code == 0
+    assert (
+        "; lambda raised to 0.3, as the last 1 month(s) were refused for losses (gate.patience 1)" in done.err
+    )
+    assert "retrain diagnose" in done.err
+    patient = run(launched, "2026-03", "-o", "gate.patience=2", "--until", "ingest")
+    assert "lambda raised" not in patient.err
+
+
 def test_a_refused_months_feedback_stays_behind_where_that_is_asked_for(refused: Path) -> None:
     done = run(refused, "2026-03", "-o", "ingest.carry_refused=false", "--until", "ingest")
     assert done.code == 0
