@@ -4,6 +4,7 @@ Every curve and number comes out of the project's own functions on the classifie
 pictures carry both colour schemes and follow the reader's.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -76,6 +77,7 @@ STYLE = {
     "lines.linewidth": 1.8,
 }
 NOISE = 1.2
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 
 
 def save(figure: Any, file: Path) -> None:
@@ -377,6 +379,41 @@ def a_new_label(file: Path) -> None:
     save(figure, file)
 
 
+def the_gates_errors(file: Path) -> None:
+    """Years with a needless refusal, and losses that are caught, under the former rules and the present ones."""
+    result = json.loads((RESULTS / "gate.json").read_text(encoding="utf-8"))
+    named: dict[bool, dict[str, dict[str, float]]] = {True: {}, False: {}}
+    for row in result["rows"]:
+        year, errors = row["scenario"], row["errors"]
+        rows = f"{year['launch_rows']:,}" + (f" + {year['month_rows']}/month" if year["month_rows"] else "")
+        harmless = not year["loss"]
+        what = f"{rows}, churn {100 * year['churn']:g}%" if harmless else f"{rows}, -{year['loss']:g} a month"
+        share = errors[
+            "years" if harmless else "first_month" if year["months"] == 1 else "stopped_before_two"
+        ]
+        named[harmless].setdefault(what, {})[row["rules"]] = 100 * share
+    figure, panels = plt.subplots(1, 2, figsize=(10.4, 3.9))
+    titles = (
+        "nothing was lost: years with a refusal, %",
+        "2 points in a month, refused in it;\n0.3 a month, stopped before 2 are gone; %",
+    )
+    for panel, scenarios, title in zip(panels, named.values(), titles, strict=True):
+        for shift, rules, colour in ((-0.2, "old", MUTED), (0.2, "new", BLUE)):
+            places = [place + shift for place in range(len(scenarios))]
+            shares = [shown[rules] for shown in scenarios.values()]
+            panel.barh(places, shares, 0.36, color=colour, label=f"{rules} rules")
+        panel.set_yticks(range(len(scenarios)), list(scenarios))
+        panel.invert_yaxis()
+        panel.set(title=title, xlim=(0, 100))
+        panel.grid(False, axis="y")
+    panels[0].axvline(20, color=RED, linestyle="--", linewidth=1.2, label="aim: at most 20")
+    panels[0].legend(loc="lower right")
+    panels[1].axvline(85, color=GREEN, linestyle="--", linewidth=1.2, label="aim: 85 of a month's")
+    panels[1].axvline(90, color=PURPLE, linestyle="--", linewidth=1.2, label="aim: 90 of a year's")
+    panels[1].legend(loc="lower left")
+    save(figure, file)
+
+
 PICTURES: dict[str, Callable[[Path], None]] = {
     "curvature.svg": curvature,
     "diagonal.svg": what_the_diagonal_drops,
@@ -384,6 +421,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "kinds.svg": the_kinds,
     "months.svg": many_months,
     "growth.svg": a_new_label,
+    "gate.svg": the_gates_errors,
 }
 
 
