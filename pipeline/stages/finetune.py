@@ -19,7 +19,7 @@ from pipeline.store.disk import require_free_space
 from pipeline.store.hashing import checkpoint_hash, sha256_json
 from pipeline.store.records import CheckpointRef
 from pipeline.store.stage_directory import RESUME_FOLDER, find_output, require_stage
-from pipeline.store.tables import write_parquet
+from pipeline.store.tables import changed_input, write_parquet
 
 if TYPE_CHECKING:
     from pipeline.ewc.deltas import GroupDelta
@@ -96,6 +96,8 @@ def _body(context: RunContext, folder: Path) -> None:
     adopted = context.launch.checkpoint if context.launch is not None else None
     if adopted is not None:
         _copy_checkpoint(adopted, target)
+        if checkpoint_hash(target) != context.inputs["adopted checkpoint"]:
+            raise changed_input(adopted)
         _save_reports(folder, [], [])
     elif context.base is not None and not context.recipe.trains:
         _copy_checkpoint(context.workspace.root / context.base.path, target)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import BadData, NoInput
+from pipeline.evaluation.golden import GoldenSet
 from pipeline.feedback import (
     CheckedRows,
     Record,
@@ -23,7 +24,7 @@ from pipeline.feedback import (
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.stages.checkpoint_labels import checkpoint_labels
-from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, read_golden
+from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
 from pipeline.stages.lineage import ancestors, refused_months
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
@@ -31,10 +32,20 @@ from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
 from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
-from pipeline.store.tables import SUFFIXES, ColumnType, read_parquet, read_table, write_jsonl, write_parquet
+from pipeline.store.tables import (
+    SUFFIXES,
+    ColumnType,
+    changed_input,
+    read_parquet,
+    read_table,
+    write_jsonl,
+    write_parquet,
+)
 
 ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
 TRAIN_FILE, VALIDATION_FILE = "train.parquet", "validation.parquet"
+FEEDBACK_INPUT, BASE_INPUT = "feedback ", "base checkpoint"
+"""How the record names inputs: the base checkpoint, each file of feedback after this word, and golden sets by path."""
 REJECTED_FILE, LABELS_FILE = "rejected.jsonl", "labels.json"
 logger = logging.getLogger("retrain")
 
@@ -76,13 +87,19 @@ def _matching(root: Path, pattern: str) -> list[Path]:
     return sorted(file for file in start.glob(str(path.relative_to(start))) if file.is_file())
 
 
-def read_records(file: Path, *, name: str, of_one_month: bool = True) -> list[Record]:
-    """The raw rows of one file, which messages call `name`, with the reason for each that could not be read."""
+def read_records(
+    file: Path, *, name: str, of_one_month: bool = True, sha256: str | None = None
+) -> list[Record]:
+    """The raw rows of one file, which messages call `name`, with the reason for each that could not be read.
+
+    Args:
+        sha256: what the file must hash to, where a record says so already.
+    """
     return [
         Record(name, row.line, None, row.value, of_one_month)
         if isinstance(row.value, str)
         else Record(name, row.line, row.value, of_one_month=of_one_month)
-        for row in read_table(file)
+        for row in read_table(file, sha256=sha256)
     ]
 
 
@@ -98,7 +115,12 @@ def require_feedback(
         NoInput: naming what was looked at.
     """
     files = feedback_files(workspace, _patterns(config), month, advice=advice)
-    checked = check_feedback(_records(workspace, files), month=month, labels=LabelSet(()), golden_texts=())
+    records = [
+        record
+        for file, of_one_month in files.items()
+        for record in read_records(file, name=workspace.name_of(file), of_one_month=of_one_month)
+    ]
+    checked = check_feedback(records, month=month, labels=LabelSet(()), golden_texts=())
     if not checked.rows and not checked.rejected:
         raise NoInput(
             f"{month}: no feedback: {', '.join(_shown(workspace, file) for file in files)} holds no row of it. {advice}"
@@ -107,14 +129,6 @@ def require_feedback(
 
 def _patterns(config: Config) -> list[str]:
     return [source.path for source in config.ingest.sources]
-
-
-def _records(workspace: Workspace, files: Mapping[Path, bool]) -> list[Record]:
-    return [
-        record
-        for file, of_one_month in files.items()
-        for record in read_records(file, name=workspace.name_of(file), of_one_month=of_one_month)
-    ]
 
 
 def _months(context: RunContext) -> list[Month]:
@@ -157,11 +171,37 @@ def _inputs(context: RunContext) -> dict[str, str]:
     inputs = golden_hashes(context.workspace, _golden(context))
     for month, files in _files(context).items():
         for file in files:
-            name = file.name if context.launch is not None else context.workspace.name_of(file)
-            inputs[f"feedback {month} {name}"] = sha256_file(file)
+            inputs[_input_name(context, month, file)] = sha256_file(file)
     if context.base is not None:
-        inputs["base checkpoint"] = context.base.sha256
+        inputs[BASE_INPUT] = context.base.sha256
     return inputs
+
+
+def is_other_input(name: str) -> bool:
+    """Whether a recorded input of this stage is no golden set."""
+    return name == BASE_INPUT or name.startswith(FEEDBACK_INPUT)
+
+
+def _input_name(context: RunContext, month: Month, file: Path) -> str:
+    return f"{FEEDBACK_INPUT}{month} {file.name if context.launch is not None else context.workspace.name_of(file)}"
+
+
+def _records(context: RunContext, month: Month, files: Mapping[Path, bool]) -> list[Record]:
+    """The raw rows of a month's files, which are those that the stage recorded.
+
+    Raises:
+        BadData: a file came, went or changed since.
+    """
+    recorded = {name for name in context.inputs if name.startswith(f"{FEEDBACK_INPUT}{month} ")}
+    names = {_input_name(context, month, file): file for file in files}
+    if recorded != names.keys():
+        other = min(recorded ^ names.keys())
+        raise changed_input(names.get(other) or context.workspace.root / other.split(" ", 2)[2])
+    records = []
+    for name, file in names.items():
+        shown = name.removeprefix(f"{FEEDBACK_INPUT}{month} ")
+        records += read_records(file, name=shown, of_one_month=files[file], sha256=context.inputs[name])
+    return records
 
 
 def _settings(context: RunContext) -> dict[str, Any]:
@@ -173,11 +213,13 @@ def _settings(context: RunContext) -> dict[str, Any]:
     }
 
 
-def _check(context: RunContext, golden_texts: set[str]) -> tuple[CheckedRows, int]:
+def _check(
+    context: RunContext, files: Mapping[Month, Mapping[Path, bool]], golden: Mapping[Month, GoldenSet]
+) -> tuple[CheckedRows, int]:
     """All rows of all files, and how many raw rows there were."""
+    golden_texts = {normalise(row.text) for each in golden.values() for row in each.rows}
     if context.launch is not None:
-        data = context.launch.data
-        records = read_records(data, name=data.name)
+        records = _records(context, context.month, files[context.month])
         adopted = context.launch.checkpoint
         labels = checkpoint_labels(adopted) if adopted is not None else None
         return (
@@ -189,13 +231,13 @@ def _check(context: RunContext, golden_texts: set[str]) -> tuple[CheckedRows, in
     by_month: dict[Month, Sequence[Row]] = {}
     rejected: list[Rejection] = []
     count = 0
-    for month, files in _files(context).items():
+    for month, of_month in files.items():
         checked = check_feedback(
-            _records(context.workspace, files),
+            _records(context, month, of_month),
             month=month,
             labels=labels,
             golden_texts=golden_texts,
-            set_aside=_set_aside(context, month),
+            set_aside=_set_aside(context, month, golden),
         )
         labels = checked.labels
         by_month[month] = checked.rows
@@ -204,12 +246,12 @@ def _check(context: RunContext, golden_texts: set[str]) -> tuple[CheckedRows, in
     return CheckedRows(tuple(_joined(by_month)), labels, tuple(rejected)), count
 
 
-def _set_aside(context: RunContext, month: Month) -> set[str]:
+def _set_aside(context: RunContext, month: Month, golden: Mapping[Month, GoldenSet]) -> set[str]:
     """The normalised texts of an earlier month that were made its golden set before training."""
     file = _golden(context).get(month)
     if month == context.month or file is None or not file.is_relative_to(context.workspace.runs):
         return set()
-    return {normalise(row.text) for row in read_golden(file, name=str(month)).rows}
+    return {normalise(row.text) for row in golden[month].rows}
 
 
 def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
@@ -226,15 +268,12 @@ def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
 
 
 def _body(context: RunContext, folder: Path) -> None:
-    golden_texts = {
-        normalise(row.text)
-        for month, file in _golden(context).items()
-        for row in read_golden(file, name=str(month)).rows
-    }
-    checked, count = _check(context, golden_texts)
+    files = _files(context)
+    golden = recorded_golden_sets(context.workspace, _golden(context), context.inputs)
+    checked, count = _check(context, files, golden)
     _write_rejected(folder, checked)
     limit = context.config.ingest.max_rejected
-    where = ", ".join(_shown(context.workspace, file) for files in _files(context).values() for file in files)
+    where = ", ".join(_shown(context.workspace, file) for of_month in files.values() for file in of_month)
     if not checked.rows:
         raise BadData(f"{where}: none of {count} rows can be used. {_reasons(checked, folder)}")
     if len(checked.rejected) > limit * count:
@@ -258,7 +297,7 @@ def _body(context: RunContext, folder: Path) -> None:
         )
     rows, aside = list(checked.rows), list[Row]()
     seed, settings = context.config.seed, context.config.ingest
-    if settings.golden_fraction and context.month not in _golden(context):
+    if settings.golden_fraction and context.month not in golden:
         rows, aside = set_aside(rows, settings.golden_fraction, seed=seed, learned=new)
     train, validation = hold_out(rows, settings.validation, seed=seed, purpose="validation", learned=new)
     write_parquet(folder / TRAIN_FILE, [asdict(row) for row in train], ROW_COLUMNS)
@@ -267,13 +306,13 @@ def _body(context: RunContext, folder: Path) -> None:
         lines = [{"id": row.id, "text": row.text, "label": row.label} for row in aside]
         write_jsonl(folder / OWN_GOLDEN_FILE, lines)
     atomic.write_json(folder / LABELS_FILE, list(checked.labels.names))
-    if context.launch is not None and context.month not in _golden(context) and not aside:
+    if context.launch is not None and context.month not in golden and not aside:
         logger.warning(
             "ingest: %s has no golden set, and the gate refuses every later month without it. Put one at %s",
             context.month,
             context.config.golden.path.replace("{month}", str(context.month)),
         )
-    learned = _learned_golden_rows(context)
+    learned = _learned_golden_rows(context, golden.get(context.month))
     if learned:
         logger.warning(
             "ingest: %d row(s) of %s were trained on in earlier months: its accuracy is flattered. Replace them",
@@ -297,10 +336,9 @@ def _body(context: RunContext, folder: Path) -> None:
     )
 
 
-def _learned_golden_rows(context: RunContext) -> int:
+def _learned_golden_rows(context: RunContext, own: GoldenSet | None) -> int:
     """How many rows of the month's own golden set earlier months were trained on, before the set was there."""
-    file = _golden(context).get(context.month)
-    if file is None:
+    if own is None:
         return 0
     learned = {
         normalise(str(row["text"]))
@@ -309,7 +347,7 @@ def _learned_golden_rows(context: RunContext) -> int:
             require_output(context.workspace.attempt(checkpoint.attempt).stage("ingest"), TRAIN_FILE)
         )
     }
-    return sum(normalise(row.text) in learned for row in read_golden(file, name=str(context.month)).rows)
+    return sum(normalise(row.text) in learned for row in own.rows)
 
 
 def _write_rejected(folder: Path, checked: CheckedRows) -> None:

@@ -1,7 +1,7 @@
 """What a stage is: a frozen record of its name, what it reads and writes, and a plain function."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class RunContext:
         launch: set at launch only.
         device: `auto`, `cpu` or `cuda`.
         progress: opens bars.
+        inputs: what the record of the stage that is running says of its inputs; empty outside of a stage.
     """
 
     workspace: Workspace
@@ -49,6 +50,7 @@ class RunContext:
     launch: LaunchInput | None
     device: str
     progress: Progress
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def contents(self) -> MonthContents | None:
