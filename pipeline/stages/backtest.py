@@ -199,7 +199,7 @@ def ensure_launched(
         attempt = space.latest_attempt(month)
         made_from = require_stage(attempt.stage("finetune")).inputs if attempt is not None else {}
         if source.checkpoint is None or made_from.get("adopted checkpoint") != checkpoint_hash(
-            source.checkpoint
+            source.checkpoint, follow_links=True
         ):
             raise UsageError(
                 f"{space.root}: was replayed from another launch than the one that is there now. "

@@ -11,6 +11,7 @@ from pipeline.stages.environment import environment_of
 from pipeline.stages.fisher import recorded_fisher
 from pipeline.stages.ingest import LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.lineage import ancestors
+from pipeline.stages.links import tell_links
 from pipeline.stages.preparation import prepare
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
@@ -67,7 +68,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
             if context.recipe.replayed_per_step or context.recipe.from_scratch:
                 inputs[f"training table {checkpoint.month}"] = record.outputs[TRAIN_FILE]
     elif context.launch is not None and context.launch.checkpoint is not None:
-        inputs["adopted checkpoint"] = checkpoint_hash(context.launch.checkpoint)
+        inputs["adopted checkpoint"] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
     return inputs
 
 
@@ -95,6 +96,7 @@ def _body(context: RunContext, folder: Path) -> None:
     target = folder / CHECKPOINT_FOLDER
     adopted = context.launch.checkpoint if context.launch is not None else None
     if adopted is not None:
+        tell_links(context.workspace, "finetune", sorted(adopted.iterdir()))
         _copy_checkpoint(adopted, target)
         if checkpoint_hash(target) != context.inputs["adopted checkpoint"]:
             raise changed_input(adopted)
@@ -120,6 +122,9 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     from pipeline.modeling.checkpoint import save_classifier
 
     fisher_file = context.workspace.root / recorded_fisher(context).path if context.uses_fisher else None
+    if context.base is None or context.recipe.from_scratch:
+        base = context.workspace.root / context.config.model.base
+        tell_links(context.workspace, "finetune", [base, *sorted(base.glob("*"))])
     ready = prepare(context, fisher_file)
     classifier, fisher = ready.classifier, ready.fisher
     penalty = ready.penalty()

@@ -181,7 +181,7 @@ def compute_fisher(
         done,
         diagonal,
         alone,
-        checkpoint_sha256=checkpoint_hash(found.checkpoint),
+        checkpoint_sha256=checkpoint_hash(found.checkpoint, follow_links=found.run is None),
         data_sha256=data_sha256,
         months=(),
     )

@@ -22,7 +22,7 @@ def golden_file(workspace: Workspace, pattern: str, month: Month) -> Path | None
     for attempt in reversed(workspace.attempts(month)):
         aside = attempt.stage("ingest") / OWN_GOLDEN_FILE
         if aside.is_file():
-            return aside
+            return workspace.resolve(workspace.relative(aside))
     return None
 
 

@@ -26,6 +26,7 @@ from pipeline.months import Month
 from pipeline.stages.checkpoint_labels import checkpoint_labels
 from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
 from pipeline.stages.lineage import ancestors, refused_months
+from pipeline.stages.links import shown_path, tell_links
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
@@ -123,7 +124,7 @@ def require_feedback(
     checked = check_feedback(records, month=month, labels=LabelSet(()), golden_texts=())
     if not checked.rows and not checked.rejected:
         raise NoInput(
-            f"{month}: no feedback: {', '.join(_shown(workspace, file) for file in files)} holds no row of it. {advice}"
+            f"{month}: no feedback: {', '.join(shown_path(workspace, file) for file in files)} holds no row of it. {advice}"
         )
 
 
@@ -269,11 +270,14 @@ def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
 
 def _body(context: RunContext, folder: Path) -> None:
     files = _files(context)
-    golden = recorded_golden_sets(context.workspace, _golden(context), context.inputs)
+    golden_by_month = _golden(context)
+    read = [file for of_month in files.values() for file in of_month]
+    tell_links(context.workspace, "ingest", [context.workspace.runs, *read, *golden_by_month.values()])
+    golden = recorded_golden_sets(context.workspace, golden_by_month, context.inputs)
     checked, count = _check(context, files, golden)
     _write_rejected(folder, checked)
     limit = context.config.ingest.max_rejected
-    where = ", ".join(_shown(context.workspace, file) for of_month in files.values() for file in of_month)
+    where = ", ".join(shown_path(context.workspace, file) for file in read)
     if not checked.rows:
         raise BadData(f"{where}: none of {count} rows can be used. {_reasons(checked, folder)}")
     if len(checked.rejected) > limit * count:
@@ -317,7 +321,7 @@ def _body(context: RunContext, folder: Path) -> None:
         logger.warning(
             "ingest: %d row(s) of %s were trained on in earlier months: its accuracy is flattered. Replace them",
             learned,
-            _shown(context.workspace, _golden(context)[context.month]),
+            shown_path(context.workspace, _golden(context)[context.month]),
         )
     atomic.write_json(
         folder / SUMMARY_FILE,
@@ -371,10 +375,6 @@ def _reasons(checked: CheckedRows, folder: Path) -> str:
 
 def _reason(rejection: Rejection) -> str:
     return f"{rejection.file} line {rejection.line}: {rejection.reason}"
-
-
-def _shown(workspace: Workspace, file: Path) -> str:
-    return file.relative_to(workspace.root).as_posix() if file.is_relative_to(workspace.root) else str(file)
 
 
 INGEST = Stage(

@@ -50,7 +50,7 @@ def read_table(path: Path, *, sha256: str | None = None) -> list[Row]:
     CSV: a header of distinct names, empty cells are None. Parquet: flat columns, moments as ISO 8601 text.
 
     Args:
-        path: a regular file that ends in .jsonl, .csv or .parquet, in letters of either case.
+        path: a regular file that ends in .jsonl, .csv or .parquet, in letters of either case, or a link to one.
         sha256: what the bytes that are read must hash to, where a record says so already.
 
     Raises:
@@ -63,7 +63,7 @@ def read_table(path: Path, *, sha256: str | None = None) -> list[Row]:
     if suffix not in SUFFIXES:
         raise BadData(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     try:
-        data = atomic.read_file(path, limit_bytes=FILE_LIMIT_BYTES)
+        data = atomic.read_file(path, limit_bytes=FILE_LIMIT_BYTES, follow_links=True)
     except ArtifactCorrupt as error:
         raise BadData(f"{error}. Name a regular file, or split a large one into several") from None
     if sha256 is not None and sha256_bytes(data) != sha256:
