@@ -94,6 +94,24 @@ def new_classifier(location: str, labels: LabelSet, *, seed: int) -> Classifier:
     return Classifier(model, tokenizer, labels)
 
 
+def load_tokenizer(location: Path | str) -> Any:
+    """A classifier's tokenizer alone.
+
+    Args:
+        location: a checkpoint's folder; or a Hub name.
+
+    Raises:
+        NoInput: there is no such folder, or no such name on the Hub. ArtifactCorrupt: as `load_classifier`.
+    """
+    local = isinstance(location, Path)
+    if local:
+        _require_checkpoint(Path(location))
+    with _load_errors(str(location)):
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False, local_files_only=local)
+    _read_as_text(tokenizer)
+    return tokenizer
+
+
 def load_classifier(folder: Path) -> Classifier:
     """A finished checkpoint from its folder, in fp32 and eval mode.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pipeline.stages.corrections import correct, correction_settings
 from pipeline.stages.environment import environment_of
 from pipeline.stages.fisher import recorded_fisher
-from pipeline.stages.ingest import LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
+from pipeline.stages.ingest import ADOPTED_INPUT, LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.links import tell_links
 from pipeline.stages.preparation import prepare
@@ -68,7 +68,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
             if context.recipe.replayed_per_step or context.recipe.from_scratch:
                 inputs[f"training table {checkpoint.month}"] = record.outputs[TRAIN_FILE]
     elif context.launch is not None and context.launch.checkpoint is not None:
-        inputs["adopted checkpoint"] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
+        inputs[ADOPTED_INPUT] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
     return inputs
 
 
@@ -98,7 +98,7 @@ def _body(context: RunContext, folder: Path) -> None:
     if adopted is not None:
         tell_links(context.workspace, "finetune", sorted(adopted.iterdir()))
         _copy_checkpoint(adopted, target)
-        if checkpoint_hash(target) != context.inputs["adopted checkpoint"]:
+        if checkpoint_hash(target) != context.inputs[ADOPTED_INPUT]:
             raise changed_input(adopted)
         _save_reports(folder, [], [])
     elif context.base is not None and not context.recipe.trains:

@@ -20,9 +20,11 @@ from pipeline.feedback import (
     hold_out,
     normalise,
     set_aside,
+    texts_of,
 )
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.checkpoint_labels import checkpoint_labels
 from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
 from pipeline.stages.lineage import ancestors, refused_months
@@ -30,7 +32,7 @@ from pipeline.stages.links import shown_path, tell_links
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
-from pipeline.store.hashing import sha256_file
+from pipeline.store.hashing import checkpoint_hash, sha256_file
 from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import (
@@ -45,8 +47,8 @@ from pipeline.store.tables import (
 
 ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
 TRAIN_FILE, VALIDATION_FILE = "train.parquet", "validation.parquet"
-FEEDBACK_INPUT, BASE_INPUT = "feedback ", "base checkpoint"
-"""How the record names inputs: the base checkpoint, each file of feedback after this word, and golden sets by path."""
+FEEDBACK_INPUT, BASE_INPUT, ADOPTED_INPUT = "feedback ", "base checkpoint", "adopted checkpoint"
+"""How the record names inputs: each file of feedback after this word, checkpoints, and golden sets by path."""
 REJECTED_FILE, LABELS_FILE = "rejected.jsonl", "labels.json"
 logger = logging.getLogger("retrain")
 
@@ -175,12 +177,14 @@ def _inputs(context: RunContext) -> dict[str, str]:
             inputs[_input_name(context, month, file)] = sha256_file(file)
     if context.base is not None:
         inputs[BASE_INPUT] = context.base.sha256
+    elif context.launch is not None and context.launch.checkpoint is not None:
+        inputs[ADOPTED_INPUT] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
     return inputs
 
 
 def is_other_input(name: str) -> bool:
     """Whether a recorded input of this stage is no golden set."""
-    return name == BASE_INPUT or name.startswith(FEEDBACK_INPUT)
+    return name in (BASE_INPUT, ADOPTED_INPUT) or name.startswith(FEEDBACK_INPUT)
 
 
 def _input_name(context: RunContext, month: Month, file: Path) -> str:
@@ -211,20 +215,35 @@ def _settings(context: RunContext) -> dict[str, Any]:
         "ingest": resolved["ingest"],
         "golden": resolved["golden"],
         "months": [str(m) for m in _months(context)],
-    }
+        "max_length": resolved["model"]["max_length"],
+    } | ({"base": resolved["model"]["base"]} if _trains_the_pretrained(context) else {})
+
+
+def _trains_the_pretrained(context: RunContext) -> bool:
+    return context.launch is not None and context.launch.checkpoint is None
 
 
 def _check(
-    context: RunContext, files: Mapping[Month, Mapping[Path, bool]], golden: Mapping[Month, GoldenSet]
+    context: RunContext,
+    files: Mapping[Month, Mapping[Path, bool]],
+    golden: Mapping[Month, GoldenSet],
+    model: ModelsEye,
 ) -> tuple[CheckedRows, int]:
     """All rows of all files, and how many raw rows there were."""
-    golden_texts = {normalise(row.text) for each in golden.values() for row in each.rows}
+    tested = [row.text for each in golden.values() for row in each.rows]
+    golden_texts = {normalise(text) for text in tested}
     if context.launch is not None:
         records = _records(context, context.month, files[context.month])
         adopted = context.launch.checkpoint
         labels = checkpoint_labels(adopted) if adopted is not None else None
         return (
-            check_launch(records, month=context.month, golden_texts=golden_texts, labels=labels),
+            check_launch(
+                records,
+                month=context.month,
+                golden_texts=golden_texts,
+                golden_alike=model.same(texts_of(records), tested),
+                labels=labels,
+            ),
             len(records),
         )
     assert context.base is not None
@@ -233,11 +252,13 @@ def _check(
     rejected: list[Rejection] = []
     count = 0
     for month, of_month in files.items():
+        records = _records(context, month, of_month)
         checked = check_feedback(
-            _records(context, month, of_month),
+            records,
             month=month,
             labels=labels,
             golden_texts=golden_texts,
+            golden_alike=model.same(texts_of(records), tested),
             set_aside=_set_aside(context, month, golden),
         )
         labels = checked.labels
@@ -274,7 +295,8 @@ def _body(context: RunContext, folder: Path) -> None:
     read = [file for of_month in files.values() for file in of_month]
     tell_links(context.workspace, "ingest", [context.workspace.runs, *read, *golden_by_month.values()])
     golden = recorded_golden_sets(context.workspace, golden_by_month, context.inputs)
-    checked, count = _check(context, files, golden)
+    model = models_eye(context)
+    checked, count = _check(context, files, golden, model)
     _write_rejected(folder, checked)
     limit = context.config.ingest.max_rejected
     where = ", ".join(shown_path(context.workspace, file) for file in read)
@@ -302,7 +324,7 @@ def _body(context: RunContext, folder: Path) -> None:
     rows, aside = list(checked.rows), list[Row]()
     seed, settings = context.config.seed, context.config.ingest
     if settings.golden_fraction and context.month not in golden:
-        rows, aside = set_aside(rows, settings.golden_fraction, seed=seed, learned=new)
+        rows, aside = _apart(model, *set_aside(rows, settings.golden_fraction, seed=seed, learned=new))
     train, validation = hold_out(rows, settings.validation, seed=seed, purpose="validation", learned=new)
     write_parquet(folder / TRAIN_FILE, [asdict(row) for row in train], ROW_COLUMNS)
     write_parquet(folder / VALIDATION_FILE, [asdict(row) for row in validation], ROW_COLUMNS)
@@ -316,6 +338,12 @@ def _body(context: RunContext, folder: Path) -> None:
             context.month,
             context.config.golden.path.replace("{month}", str(context.month)),
         )
+    lengths = model.lengths([row.text for row in checked.rows])
+    golden_rows = [row.text for each in golden.values() for row in each.rows]
+    golden_lengths = model.lengths(golden_rows)
+    tell_lengths("the feedback" if context.base else "the launch rows", lengths, model.max_length)
+    tell_lengths("the golden sets", golden_lengths, model.max_length)
+    tell_markers(model.holding_markers([*(row.text for row in checked.rows), *golden_rows]))
     learned = _learned_golden_rows(context, golden.get(context.month))
     if learned:
         logger.warning(
@@ -333,11 +361,19 @@ def _body(context: RunContext, folder: Path) -> None:
             "golden": len(aside),
             "golden_learned_before": learned,
             "rejected": len(checked.rejected),
+            "lengths": asdict(lengths),
+            "golden_lengths": asdict(golden_lengths),
             "kinds": dict(sorted(Counter(row.kind for row in checked.rows).items())),
             "labels": len(checked.labels),
             "new_labels": list(new) if context.base else [],
         },
     )
+
+
+def _apart(model: ModelsEye, rows: list[Row], aside: list[Row]) -> tuple[list[Row], list[Row]]:
+    """(kept, golden) again, with golden rows that a kept row is to the model put back: it would be tested on them."""
+    back = model.same((row.text for row in aside), (row.text for row in rows))
+    return rows + [row for row in aside if row.text in back], [row for row in aside if row.text not in back]
 
 
 def _learned_golden_rows(context: RunContext, own: GoldenSet | None) -> int:

@@ -14,7 +14,7 @@ from pipeline.store.records import CheckpointRef, StageRecord
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import read_stage
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 """Raised whenever a stage's outputs would differ for equal inputs; part of every stage's identity."""
 
 

@@ -24,7 +24,16 @@ def test_feedback_golden_rows_and_texts_may_hold_special_tokens(
             for text in SPECIAL
         ]
         toy.write_jsonl(file, [*toy.read_jsonl(file), *rows])
-    words = ("-w", new_workspace, "-o", "model.max_length=40", "-o", "launch.epochs=1", "-o", "train.epochs=1")
+    words = (
+        "-w",
+        new_workspace,
+        "-o",
+        "model.max_length=40",
+        "-o",
+        "launch.epochs=1",
+        "-o",
+        "train.epochs=1",
+    )
     done = call("launch", "--data", new_workspace / "launch.jsonl", "--month", "2026-01", *words)
     assert done.code == 0, done.err
     done = call("run", "--month", "2026-02", *words)
