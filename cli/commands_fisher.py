@@ -199,9 +199,8 @@ def _workspace_around(path: Path) -> Path | None:
     """The workspace that a path lies in, if any."""
     if not path.exists():
         return None
-    return next(
-        (p for p in path.resolve().parents if (p / "retrain.yaml").is_file() and (p / "runs").is_dir()), None
-    )
+    around = [*path.resolve().parents, *path.absolute().parents]  # `runs` may be a link to another disk
+    return next((p for p in around if (p / "retrain.yaml").is_file() and (p / "runs").is_dir()), None)
 
 
 def _compute(

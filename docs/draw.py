@@ -387,15 +387,18 @@ def the_gates_errors(file: Path) -> None:
         year, errors = row["scenario"], row["errors"]
         rows = f"{year['launch_rows']:,}" + (f" + {year['month_rows']}/month" if year["month_rows"] else "")
         harmless = not year["loss"]
-        what = f"{rows}, churn {100 * year['churn']:g}%" if harmless else f"{rows}, -{year['loss']:g} a month"
+        pace = "at once" if year["months"] == 1 else "a month"
+        what = f"{rows}, " + (
+            f"churn {100 * year['churn']:g}%" if harmless else f"{year['loss']:g} lost {pace}"
+        )
         share = errors[
             "years" if harmless else "first_month" if year["months"] == 1 else "stopped_before_two"
         ]
         named[harmless].setdefault(what, {})[row["rules"]] = 100 * share
     figure, panels = plt.subplots(1, 2, figsize=(10.4, 3.9))
     titles = (
-        "nothing was lost: years with a refusal, %",
-        "2 points in a month, refused in it;\n0.3 a month, stopped before 2 are gone; %",
+        "nothing lost: years with a refusal, %",
+        "lost: refused at once, or before 2 points, %",
     )
     for panel, scenarios, title in zip(panels, named.values(), titles, strict=True):
         for shift, rules, colour in ((-0.2, "old", MUTED), (0.2, "new", BLUE)):
@@ -407,10 +410,10 @@ def the_gates_errors(file: Path) -> None:
         panel.set(title=title, xlim=(0, 100))
         panel.grid(False, axis="y")
     panels[0].axvline(20, color=RED, linestyle="--", linewidth=1.2, label="aim: at most 20")
-    panels[0].legend(loc="lower right")
-    panels[1].axvline(85, color=GREEN, linestyle="--", linewidth=1.2, label="aim: 85 of a month's")
-    panels[1].axvline(90, color=PURPLE, linestyle="--", linewidth=1.2, label="aim: 90 of a year's")
-    panels[1].legend(loc="lower left")
+    panels[1].axvline(85, color=GREEN, linestyle="--", linewidth=1.2, label="aim: 85, of months")
+    panels[1].axvline(90, color=PURPLE, linestyle="--", linewidth=1.2, label="aim: 90, of years")
+    for panel in panels:
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
     save(figure, file)
 
 

@@ -5,12 +5,22 @@ Precedence, strongest first: command-line flags and `-o section.key=value`, envi
 """
 
 import copy
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.errors import AccessDenied, BadConfig
 
@@ -18,10 +28,18 @@ ENVIRONMENT_PREFIX = "RETRAIN_"
 ENVIRONMENT_KEYS_ELSEWHERE = frozenset({"RETRAIN_WORKSPACE", "RETRAIN_DEBUG"})
 
 Arm = Literal["default", "ewc", "l2sp", "plain", "head", "freeze", "joint"]
+# The upper limits lie beyond all that a run can use: what is larger is a slip, and would overflow the numbers of fp32,
+# or never end. What is smaller and still too much, such as a penalty that explodes, training itself finds and tells.
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Strength = Annotated[float, Field(ge=0.0, le=1e30)]
+"""Of a penalty: F as it is may be below 1e-12, and lambda as large as that asks for."""
+Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
+LearningRate = Annotated[float, Field(gt=0.0, le=1e30)]
+Points = Annotated[float, Field(ge=0.0, le=1000.0)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Rows = Annotated[int, Field(ge=0, le=10**9)]
+StepRows = Annotated[int, Field(ge=1, le=2**16)]
+"""Rows of an optimizer step: they are held in memory at once."""
 
 
 class Section(BaseModel):
@@ -31,16 +49,44 @@ class Section(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, populate_by_name=True
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """`seed: yes` would be read as 1."""
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise ValueError("true and false (or yes, no, on, off) are no value of this key")
+        return value
+
+
+def _usable_path(value: str) -> str:
+    if any(ord(character) < 32 or character == "\x7f" for character in value):
+        raise ValueError("holds a control character")
+    if any(len(os.fsencode(part)) > 255 for part in value.split("/")):
+        raise ValueError("holds a name of more than 255 bytes, which no file can have")
+    return value
+
+
+def _usable_pattern(value: str) -> str:
+    if any("**" in part and part != "**" for part in value.split("/")):
+        raise ValueError(
+            "** must stand alone between slashes, as in feedback/**/*.jsonl; within a name * is enough"
+        )
+    return value
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_usable_path)]
+
 
 class ModelSection(Section):
-    base: str = "sentence-transformers/all-MiniLM-L6-v2"
+    base: FilePath = "sentence-transformers/all-MiniLM-L6-v2"
     """What launch starts from: a Hub name, a folder, or `package:NAME/FOLDER` inside a Python package."""
-    max_length: Annotated[int, Field(ge=8)] = 64
+    max_length: Annotated[int, Field(ge=8, le=10**6)] = 64
     """Tokens kept of each text."""
 
 
 class Source(Section):
-    path: Annotated[str, Field(min_length=1)]
+    path: Annotated[FilePath, AfterValidator(_usable_pattern)]
     """A file, folder or glob, relative to the workspace; `{month}` stands for YYYY-MM."""
 
 
@@ -58,7 +104,7 @@ class IngestSection(Section):
 
 
 class GoldenSection(Section):
-    path: Annotated[str, Field(min_length=1)] = "golden/{month}.jsonl"
+    path: FilePath = "golden/{month}.jsonl"
     """Where a month's golden set lies, relative to the workspace."""
 
     @field_validator("path")
@@ -79,11 +125,11 @@ class FisherSection(Section):
 
 
 class EwcSection(Section):
-    lambda_: NonNegative = Field(default=0.5, alias="lambda")
+    lambda_: Strength = Field(default=0.5, alias="lambda")
     """lambda in lambda * sum_i F_i (theta_i - theta*_i)^2, where nothing else holds the old months."""
-    replay_lambda: NonNegative = 0.3
+    replay_lambda: Strength = 0.3
     """lambda where old rows are replayed, too; the penalty then leaves the head free."""
-    growth_lambda: NonNegative = 0.0
+    growth_lambda: Strength = 0.0
     """The same in a month that brings new labels, which need an encoder that moves; above 0 it loses less at once and
     learns the new labels worse."""
     form: Literal["gradient", "proximal"] = "gradient"
@@ -97,25 +143,25 @@ class EwcSection(Section):
 
 
 class L2spSection(Section):
-    lambda_: Positive = Field(default=0.1, alias="lambda")
+    lambda_: Annotated[float, Field(gt=0.0, le=1e30)] = Field(default=0.1, alias="lambda")
     """lambda in lambda * |theta - theta*|^2, the penalty of the l2sp arm."""
 
 
 class ReplaySection(Section):
-    launch_rows: Annotated[int, Field(ge=0)] = 240
+    launch_rows: Rows = 240
     """Rows of the launch data that may be learned again each month."""
-    month_rows: Annotated[int, Field(ge=0)] = 80
+    month_rows: Rows = 80
     """Rows of each later month that may be learned again."""
-    per_step: Annotated[int, Field(ge=0)] = 16
+    per_step: Annotated[int, Field(ge=0, le=2**16)] = 16
     """Replayed rows in an optimizer step, beside train.batch_size new ones; 0 where policy forbids it."""
 
 
 class DistillSection(Section):
-    temperature: Positive = 2.0
+    temperature: Annotated[float, Field(ge=0.01, le=1000.0)] = 2.0
     """Softens the champion's answers before they are taught."""
-    replay_weight: NonNegative = 1.0
+    replay_weight: Weight = 1.0
     """Weight of the champion's answer on replayed rows, beside the cross-entropy's 1."""
-    new_weight: NonNegative = 0.3
+    new_weight: Weight = 0.3
     """The same on the month's rows, but for those of labels that the champion does not know."""
 
 
@@ -133,21 +179,21 @@ class CalibrateSection(Section):
 class TrainSection(Section):
     layers: Annotated[str, Field(pattern=r"^(all|encoder|head|top:[1-9][0-9]{0,3})$")] = "top:3"
     """`all`, `encoder` (all but the embeddings), `top:N` (the N topmost layers and the head) or `head`."""
-    learning_rate: Positive = 2e-4
+    learning_rate: LearningRate = 2e-4
     """Peak learning rate of the encoder."""
-    head_learning_rate: Positive | None = 1e-3
+    head_learning_rate: LearningRate | None = 1e-3
     """Peak learning rate of the classification head; null for the encoder's."""
-    epochs: Count = 5
-    batch_size: Count = 32
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 5
+    batch_size: StepRows = 32
     """Rows per optimizer step and process (the product of micro-batch and accumulation)."""
-    gradient_accumulation: Count | None = None
+    gradient_accumulation: StepRows | None = None
     """Micro-batches per optimizer step; must divide batch_size. null: 1 on a GPU, more on a CPU to save padding."""
     warmup: Fraction = 0.1
     """Share of the steps over which the learning rate rises; it then falls linearly to 0."""
-    weight_decay: NonNegative = 0.0
+    weight_decay: Weight = 0.0
     label_smoothing: Fraction = 0.0
     """Share of each target that is spread over all labels."""
-    max_grad_norm: NonNegative = 1.0
+    max_grad_norm: Annotated[float, Field(ge=0.0, le=1e12)] = 1.0
     """Clips the task gradient (never the penalty's); 0 switches clipping off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` is bf16 autocast on a GPU that has it, fp32 elsewhere."""
@@ -164,30 +210,30 @@ class LaunchSection(TrainSection):
     """How the first champion is trained from the base model; the same keys as `train`."""
 
     layers: Annotated[str, Field(pattern=r"^(all|encoder|head|top:[1-9][0-9]{0,3})$")] = "encoder"
-    learning_rate: Positive = 2e-4
-    epochs: Count = 10
+    learning_rate: LearningRate = 2e-4
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     label_smoothing: Fraction = 0.1
 
 
 class GateSection(Section):
-    max_drop: NonNegative = 0.5
+    max_drop: Points = 0.5
     """Points of accuracy that the prior golden rows may lose in a month."""
-    max_drift: NonNegative = 1.0
+    max_drift: Points = 1.0
     """Points that they may lie below what the first promoted model, or a surely better one, answered on each set."""
-    min_gain: float = 0.0
+    min_gain: Annotated[float, Field(ge=-1000.0, le=1000.0)] = 0.0
     """Points that the month's own golden set must gain."""
-    max_label_drop: NonNegative = 25.0
+    max_label_drop: Points = 25.0
     """Points that the prior golden rows of any one label may lose in a month."""
-    slices: dict[str, NonNegative] = Field(default_factory=dict)
+    slices: dict[str, Points] = Field(default_factory=dict)
     """Points that the prior golden rows of a slice may lose in a month, by the slice's name."""
-    false_refusals: Annotated[float, Field(gt=0.0, le=0.5)] = 0.016
+    false_refusals: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.016
     """Largest share of months in which a candidate that lost nothing is refused by chance, however many golden sets;
     of years, at most twelve times that share."""
     unsure: Literal["promote", "refuse"] = "promote"
     """What follows where an estimate is beyond its limit and the golden rows cannot tell it from chance."""
-    patience: Annotated[int, Field(ge=0)] = 2
+    patience: Annotated[int, Field(ge=0, le=1000)] = 2
     """Months in a row that may be refused for what they lost before the next is trained with a stronger lambda; 0: never."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, le=0.9999)] = 0.95
     """Confidence of the intervals that are told."""
     min_rows: Count = 50
     """A golden set with fewer rows proves nothing and refuses."""
@@ -239,7 +285,34 @@ class Config(Section):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Plain YAML without tags, and a key given twice is an error instead of a silent overwrite."""
+    """Plain YAML without tags and aliases; a key given twice is an error instead of a silent overwrite."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        # a few hundred bytes of aliases to aliases stand for more values than memory holds
+        if self.check_event(yaml.AliasEvent):
+            event: Any = self.get_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"alias *{event.anchor}: aliases are not read; write the value out",
+                event.start_mark,
+            )
+        return super().compose_node(parent, index)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Refuses 010 (octal: 8) and 1:30 (to base 60: 90), which are meant as something else."""
+        text = str(node.value)
+        digits = text.lstrip("+-")
+        if ":" in digits or (len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567_"):
+            read_as = "to base 60" if ":" in digits else "as an octal number"
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f'YAML reads {text} {read_as}; write "{text}", in quotes, for text such as a umask, and a number '
+                "without leading zeros and colons",
+                node.start_mark,
+            )
+        return super().construct_yaml_int(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -255,6 +328,9 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 def load_config(
@@ -279,14 +355,14 @@ def load_config(
     for name, text in sorted((environment or {}).items()):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in ENVIRONMENT_KEYS_ELSEWHERE:
             path = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
-            _assign(values, path, text, where=f"environment variable {name}")
+            _assign(values, path, text, where=f"environment variable {name}", secret=True)
             origins.append(name)
             secret.append(path)
     for override in overrides:
         path, separator, text = override.partition("=")
         if not separator:
             raise BadConfig(f"-o {override}: expected KEY=VALUE, such as -o ewc.lambda=10")
-        _assign(values, path.strip(), text, where=f"-o {override}")
+        _assign(values, path.strip(), text, where=f"-o {override[:80]}{'...' if len(override) > 80 else ''}")
         origins.append(f"-o {path.strip()}")
     try:
         return Config.model_validate(values)
@@ -330,15 +406,16 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return values
 
 
-def _parse_yaml(text: str, *, where: str) -> Any:
+def _parse_yaml(text: str, *, where: str, secret: bool = False) -> Any:
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise BadConfig(f"{where}: not valid YAML: {error}") from None
+        found = "its value, which is not told here, cannot be read" if secret else str(error)
+        raise BadConfig(f"{where}: not valid YAML: {found}") from None
     return value
 
 
-def _assign(values: dict[str, Any], path: str, text: str, *, where: str) -> None:
+def _assign(values: dict[str, Any], path: str, text: str, *, where: str, secret: bool = False) -> None:
     parts = path.split(".")
     if not all(parts):
         raise BadConfig(f"{where}: expected a key such as ewc.lambda, found {path!r}")
@@ -348,4 +425,4 @@ def _assign(values: dict[str, Any], path: str, text: str, *, where: str) -> None
         if not isinstance(child, dict):
             raise BadConfig(f"{where}: {part} is a value, not a section")
         node = child
-    node[parts[-1]] = copy.deepcopy(_parse_yaml(text, where=where))
+    node[parts[-1]] = copy.deepcopy(_parse_yaml(text, where=where, secret=secret))

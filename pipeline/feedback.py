@@ -28,22 +28,31 @@ _UNSEEN = frozenset(
 """What no reader sees, beside the format characters (Cf): fillers, joiners and variation selectors."""
 
 
-class _Folding(dict[int, str | None]):
-    """For `str.translate`: what becomes of a character, found when it is first met."""
+class _Seen(dict[int, str | None]):
+    """For `str.translate`: drops the characters that nobody sees, found when they are first met."""
 
     def __missing__(self, code: int) -> str | None:
-        character = chr(code)
-        category = unicodedata.category(character)
-        if category == "Cf" or code in _UNSEEN:
-            self[code] = None
-        elif category[0] in "CZ" or (category[0] == "P" and character not in _MEANT):
-            self[code] = " "
-        else:
-            self[code] = character
+        unseen = code in _UNSEEN or unicodedata.category(chr(code)) == "Cf"
+        self[code] = None if unseen else chr(code)
         return self[code]
 
 
-_FOLDING = _Folding()
+class _Spaced(dict[int, str]):
+    """For `str.translate`: makes spaces of punctuation, controls and separators, found when they are first met."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        category = unicodedata.category(character)
+        meant = category[0] not in "CZP" or character in _MEANT
+        self[code] = character if meant else " "
+        return self[code]
+
+
+_SEEN, _SPACED = _Seen(), _Spaced()
+_DECIMAL, _MINUS = "\N{DECIMAL SEPARATOR KEY SYMBOL}", "\N{MINUS SIGN}"
+"""Stand for the marks that make another number; both are symbols, which stay."""
+_FRACTION = re.compile(r"(?<![\d.,])(\d+)[.,](?=\d+(?![.,]?\d))|(?<![\w.,])\.(?=\d+(?![.,]?\d))")
+_NEGATIVE = re.compile(r"(?<![\w.,])[-\u2010-\u2015](?=\.?\d)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -109,11 +118,15 @@ def normalise(text: str) -> str:
 
     NFKC, casefolded, without characters that nobody sees (zero-width, soft hyphens, directions, variation selectors),
     punctuation as spaces, single spaces. Letters' marks and symbols stay, as "5 + 3" is not "5 3" and a vowel sign makes
-    another word. A text of nothing but punctuation stays as it is.
+    another word. So do the marks of a number: -5 is not 5, nor 3.5 the same as 3 5, while 3,5 is 3.5; marks that only
+    group digits, as in dates, times, versions and millions, are punctuation. A text of nothing but punctuation stays as
+    it is.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    seen = unicodedata.normalize("NFKC", folded.translate(_FOLDING))
-    return " ".join(seen.split()) or text.strip()
+    seen = unicodedata.normalize("NFKC", folded.translate(_SEEN))
+    numbers = _FRACTION.sub(rf"\g<1>{_DECIMAL}", _NEGATIVE.sub(_MINUS, seen))
+    spaced = unicodedata.normalize("NFKC", numbers.translate(_SPACED))
+    return " ".join(spaced.split()) or text.strip()
 
 
 def check_feedback(
@@ -122,6 +135,7 @@ def check_feedback(
     month: Month,
     labels: LabelSet,
     golden_texts: Collection[str],
+    golden_alike: Collection[str] = (),
     set_aside: Collection[str] = (),
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
@@ -134,6 +148,7 @@ def check_feedback(
         month: the month that the rows must lie in.
         labels: the label set of the base checkpoint.
         golden_texts: normalised golden texts; a row that matches one is refused.
+        golden_alike: texts that are golden rows to the model, as their tokens are the same; refused, too.
         set_aside: normalised texts of rows that the month itself made golden; they are passed over.
     """
     rows: list[tuple[Record, Row]] = []
@@ -144,7 +159,7 @@ def check_feedback(
             row = _feedback_row(record, month=month)
             if row is None or (set_aside and normalise(row.text) in set_aside):
                 continue
-            _refuse_golden(row, golden_texts)
+            _refuse_golden(row, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
         except _RowProblem as problem:
             rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
@@ -168,11 +183,17 @@ def check_feedback(
 
 
 def check_launch(
-    records: Iterable[Record], *, month: Month, golden_texts: Collection[str], labels: LabelSet | None = None
+    records: Iterable[Record],
+    *,
+    month: Month,
+    golden_texts: Collection[str],
+    golden_alike: Collection[str] = (),
+    labels: LabelSet | None = None,
 ) -> CheckedRows:
     """Turn raw launch records (`text`, `label`, `id` optional) into rows.
 
     Args:
+        golden_texts, golden_alike: as for `check_feedback`.
         labels: the label set of an adopted checkpoint; None when the rows define it (sorted by name).
     """
     rows: list[Row] = []
@@ -184,7 +205,7 @@ def check_launch(
             row = _row(fields, kind="launch", created_at=_written(month.start))
             if labels is not None and row.label not in labels:
                 raise _RowProblem(f"unknown label {row.label!r}: the checkpoint's label2id does not have it")
-            _refuse_golden(row, golden_texts)
+            _refuse_golden(row, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
         except _RowProblem as problem:
             rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
@@ -344,9 +365,19 @@ def _written(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _refuse_golden(row: Row, golden_texts: Collection[str]) -> None:
+def texts_of(records: Iterable[Record]) -> list[str]:
+    """The texts of raw records, as rows would have them; those of records that cannot be a row are left out."""
+    texts = [record.fields.get("text") for record in records if record.fields is not None]
+    return [text.strip() for text in texts if isinstance(text, str) and len(text) <= MAX_TEXT_CHARACTERS]
+
+
+def _refuse_golden(row: Row, golden_texts: Collection[str], golden_alike: Collection[str]) -> None:
     if normalise(row.text) in golden_texts:
         raise _RowProblem("the text is a golden row; training on it would spoil the test")
+    if row.text in golden_alike:
+        raise _RowProblem(
+            "the text is a golden row to the model, which reads the same tokens; training on it would spoil the test"
+        )
 
 
 def _refuse_repeated(row: Row, record: Record, seen: dict[str, Record]) -> None:

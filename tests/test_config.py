@@ -1,6 +1,8 @@
 """The configuration is strict, immutable, and tells every problem at once."""
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -178,4 +180,135 @@ def test_the_value_of_an_environment_variable_is_never_told(name: str) -> None:
     with pytest.raises(BadConfig) as refused:
         load_config(None, environment={name: "https://hooks.example.org/s3cret"})
     assert name in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in itertools.pairwise("abcdefghi")
+)
+
+
+def test_aliases_are_refused_at_once_with_their_line(tmp_path: Path) -> None:
+    assert len(BOMB) < 600
+    text = problem(tmp_path, BOMB)
+    assert "alias *a: aliases are not read; write the value out" in text
+    assert "line 2, column 8" in text
+    with pytest.raises(BadConfig, match="aliases are not read"):
+        load_config(None, overrides=["ingest={a: &a 1, b: *a}"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ewc.lambda", "1e308"),
+        ("ewc.replay_lambda", "1e31"),
+        ("l2sp.lambda", "1e308"),
+        ("distill.temperature", "1e300"),
+        ("distill.temperature", "1e-300"),
+        ("distill.new_weight", "1e300"),
+        ("train.batch_size", "1000000000000000000000"),
+        ("replay.per_step", "1000000000000000000000"),
+        ("replay.launch_rows", "1000000000000000000000"),
+        ("train.epochs", "1000000000000000000000"),
+        ("launch.learning_rate", "1e300"),
+        ("train.weight_decay", "1e300"),
+        ("train.max_grad_norm", "1e300"),
+        ("fisher.samples", "1000000000000000000000"),
+        ("model.max_length", "1000000000000000000000"),
+        ("gate.confidence", "0.9999999999999999"),
+        ("gate.false_refusals", "1e-300"),
+        ("gate.min_gain", "-1e300"),
+        ("gate.max_drop", "1e300"),
+        ("gate.min_rows", "1000000000000000000000"),
+        ("seed", "4294967296"),
+        ("seed", "1" * 200_000),
+        ("seed", "true"),
+        ("gate.max_drop", "on"),
+    ],
+)
+def test_numbers_that_no_run_can_use_are_errors_wherever_they_are_given(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    section, _, name = key.rpartition(".")
+    assert key in problem(tmp_path, "", f"{key}={value}")
+    variable = f"RETRAIN_{key.upper().replace('.', '__')}"
+    with pytest.raises(BadConfig, match=variable):
+        load_config(None, environment={variable: value})
+    assert "retrain.yaml" in problem(
+        tmp_path, f"{section}: {{{name}: {value}}}" if section else f"{name}: {value}"
+    )
+
+
+def test_no_number_of_the_configuration_is_without_a_limit() -> None:
+    def unlimited(properties: dict[str, Any]) -> list[str]:
+        kinds = {name: [field, *field.get("anyOf", ())] for name, field in properties.items()}
+        return [
+            name
+            for name, choices in kinds.items()
+            for kind in choices
+            if kind.get("type") in ("integer", "number")
+            and not (
+                {"maximum", "exclusiveMaximum"} & kind.keys()
+                and {"minimum", "exclusiveMinimum"} & kind.keys()
+            )
+        ]
+
+    schema = Config.model_json_schema(by_alias=True)
+    properties = {name: field for name, field in schema["properties"].items() if name != "version"}
+    sections = {name: section["properties"] for name, section in schema["$defs"].items()}
+    assert {name: unlimited(section) for name, section in {**sections, "": properties}.items()} == {
+        name: [] for name in (*sections, "")
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "read_as"),
+    [
+        ("files.umask", "077", "as an octal number"),
+        ("train.epochs", "010", "as an octal number"),
+        ("train.batch_size", "1:30", "to base 60"),
+    ],
+)
+def test_numbers_that_yaml_reads_otherwise_than_people_are_errors(
+    tmp_path: Path, key: str, value: str, read_as: str
+) -> None:
+    section, name = key.split(".")
+    message = f'YAML reads {value} {read_as}; write "{value}", in quotes'
+    assert message in problem(tmp_path, f"{section}: {{{name}: {value}}}")
+    assert message in problem(tmp_path, "", f"{key}={value}")
+    with pytest.raises(BadConfig, match=f"RETRAIN_{section.upper()}__{name.upper()}: not valid YAML"):
+        load_config(None, environment={f"RETRAIN_{section.upper()}__{name.upper()}": value})
+
+
+def test_a_quoted_umask_and_ordinary_numbers_are_read() -> None:
+    config = load_config(
+        None, overrides=['files.umask="027"', "seed=0", "gate.min_gain=-0.5", "train.epochs=10"]
+    )
+    assert (config.files.umask, config.seed, config.train.epochs) == ("027", 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("feedback/**.jsonl", "** must stand alone between slashes"),
+        ('"a\\0b"', "holds a control character"),
+        ("x" * 256, "more than 255 bytes"),
+    ],
+)
+def test_a_source_that_no_file_can_match_is_an_error(tmp_path: Path, path: str, message: str) -> None:
+    text = f"[{{path: {path}}}]"
+    assert message in problem(tmp_path, f"ingest: {{sources: {text}}}")
+    assert message in problem(tmp_path, "", f"ingest.sources={text}")
+
+
+def test_a_glob_over_folders_is_no_error() -> None:
+    config = load_config(None, overrides=["ingest.sources=[{path: 'feedback/**/{month}*.jsonl'}]"])
+    assert config.ingest.sources[0].path == "feedback/**/{month}*.jsonl"
+
+
+@pytest.mark.parametrize("value", ["[s3cret", "*s3cret", "!s3cret x", "{s3cret: 1, s3cret: 2}"])
+def test_a_broken_environment_variable_is_not_told(value: str) -> None:
+    with pytest.raises(BadConfig) as refused:
+        load_config(None, environment={"RETRAIN_SEED": value})
+    assert "RETRAIN_SEED: not valid YAML" in str(refused.value)
     assert "s3cret" not in str(refused.value)

@@ -323,6 +323,28 @@ def test_texts_that_read_alike_are_the_same(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        ("it is -5 degrees", "It is \N{EN DASH}5 degrees!"),
+        ("it is -5 degrees", "it is \N{MINUS SIGN}5 degrees"),
+        ("it costs 3.5 euros.", "it costs 3,5 euros"),
+        ("3\N{ZERO WIDTH SPACE}.5", "3.\N{SOFT HYPHEN}5"),
+        ("i paid 5. 3 came", "i paid 5 3 came"),
+        ("i paid 5.", "i paid 5"),
+        ("on 2026-03-05 at 10:30", "on 2026.03.05 at 10 30"),
+        ("1,000,000 rows", "1.000.000 rows"),
+        ("pages 5-7", "pages 5 7"),
+        ("form A-5", "form A 5"),
+        ("- 5 items", "5 items"),
+        ("1.2.3 crashes", "1 2 3 crashes"),
+        ("version 2.0, then 3", "version 2.0 then 3"),
+    ],
+)
+def test_numbers_that_are_punctuated_otherwise_are_the_same(one: str, other: str) -> None:
+    assert normalise(one) == normalise(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
         ("what is 5 + 3", "what is 5 - 3"),
         ("it costs $5", "it costs €5"),
         ("5% off", "5 off"),
@@ -330,6 +352,12 @@ def test_texts_that_read_alike_are_the_same(one: str, other: str) -> None:
         ("कि", "की"),
         ("thanks 👍", "thanks 👎"),
         ("?!", "..."),
+        ("it is -5 degrees", "it is 5 degrees"),
+        ("version 3.5", "version 3 5"),
+        ("version 3.5", "version 35"),
+        ("-3.5", "3.5"),
+        (".5 litres", "5 litres"),
+        ("between (-5) and 5", "between (5) and 5"),
     ],
 )
 def test_texts_that_say_different_things_are_not(one: str, other: str) -> None:

@@ -32,14 +32,43 @@ class Examples:
         return Examples(self.ids + other.ids, self.encoded + other.encoded, self.label_ids + other.label_ids)
 
 
-def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Encoded]:
-    """Token ids of each text, cut to `max_length` tokens."""
+def encode(tokenizer: Any, texts: Sequence[str], max_length: int | None) -> list[Encoded]:
+    """Token ids of each text, cut to `max_length` tokens; None for whole texts.
+
+    Where the tokenizer is set to `split_special_tokens`, as a classifier's is, no text holds a special token but those
+    that frame it: what a customer writes is text. `</s>` is then read as its letters; where the vocabulary itself knows
+    it as a piece, as T5's does, it is left out.
+    """
     if not texts:
         return []
-    encoded = tokenizer(
-        list(texts), truncation=True, max_length=max_length, padding=False, return_attention_mask=False
+    limits = {"truncation": True, "max_length": max_length} if max_length is not None else {}
+    found = tokenizer(list(texts), padding=False, return_attention_mask=False, **limits)
+    encoded = [list(ids) for ids in found["input_ids"]]
+    return (
+        _without_markers(tokenizer, encoded) if getattr(tokenizer, "split_special_tokens", False) else encoded
     )
-    return [list(ids) for ids in encoded["input_ids"]]
+
+
+def markers(tokenizer: Any) -> dict[int, str]:
+    """A tokenizer's special tokens, id to text, without the unknown token and those that are ordinary characters."""
+    named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    return {number: text for number, text in named if number != tokenizer.unk_token_id and len(text) > 1}
+
+
+def _without_markers(tokenizer: Any, encoded: list[Encoded]) -> list[Encoded]:
+    special = markers(tokenizer).keys()
+    framed = [number in special for number in tokenizer("a", return_attention_mask=False)["input_ids"]]
+    before = framed.index(False) if False in framed else len(framed)
+    after = framed[::-1].index(False) if False in framed else 0
+    rows = []
+    for ids in encoded:
+        body = ids[before : len(ids) - after]
+        if special.isdisjoint(body):
+            rows.append(ids)
+        else:
+            left = [number for number in body if number not in special]
+            rows.append(ids[:before] + left + ids[len(ids) - after :] or ids)
+    return rows
 
 
 def pad(tokenizer: Any, rows: Sequence[Encoded]) -> dict[str, Tensor]:

@@ -90,7 +90,26 @@ def new_classifier(location: str, labels: LabelSet, *, seed: int) -> Classifier:
             use_safetensors=True,
         )
     _ensure_padding(model, tokenizer)
+    _read_as_text(tokenizer)
     return Classifier(model, tokenizer, labels)
+
+
+def load_tokenizer(location: Path | str) -> Any:
+    """A classifier's tokenizer alone.
+
+    Args:
+        location: a checkpoint's folder; or a Hub name.
+
+    Raises:
+        NoInput: there is no such folder, or no such name on the Hub. ArtifactCorrupt: as `load_classifier`.
+    """
+    local = isinstance(location, Path)
+    if local:
+        _require_checkpoint(Path(location))
+    with _load_errors(str(location)):
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False, local_files_only=local)
+    _read_as_text(tokenizer)
+    return tokenizer
 
 
 def load_classifier(folder: Path) -> Classifier:
@@ -108,6 +127,7 @@ def load_classifier(folder: Path) -> Classifier:
         )
     _require_one_label_each(model.config, folder / "config.json")
     _ensure_padding(model, tokenizer)
+    _read_as_text(tokenizer)
     return Classifier(model, tokenizer, labels)
 
 
@@ -230,6 +250,15 @@ def quiet_libraries() -> None:
     """Keep transformers' own notes and bars off the terminal; errors still come as exceptions."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+def _read_as_text(tokenizer: Any) -> None:
+    """Read `</s>` or `[SEP]` in a text as text: BART and T5 refuse a batch of texts with more ends than one.
+
+    The setting is saved with the tokenizer, so that a server reads texts as training did.
+    """
+    tokenizer.split_special_tokens = True
+    tokenizer.init_kwargs["split_special_tokens"] = True
 
 
 def _ensure_padding(model: Any, tokenizer: Any) -> None:

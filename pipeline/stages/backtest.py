@@ -17,7 +17,7 @@ from pipeline.progress import Progress, silent
 from pipeline.stages.backtest_result import BacktestResult, advice, arm_result
 from pipeline.stages.finetune import METRICS_FILE
 from pipeline.stages.golden_sets import golden_file
-from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE, require_feedback
+from pipeline.stages.ingest import ADOPTED_INPUT, TRAIN_FILE, VALIDATION_FILE, require_feedback
 from pipeline.stages.journal import Clock
 from pipeline.stages.lineage import ancestors, recorded_as_empty
 from pipeline.stages.month import Request, launch, run_month
@@ -151,7 +151,7 @@ def _adopted_launch(source: Workspace, month: Month) -> Path | None:
     """The launch's checkpoint where the workspace adopted it; None where it was trained, and is trained again."""
     attempt = source.latest_attempt(month)
     made = read_stage(attempt.stage("finetune")) if attempt is not None else None
-    if attempt is None or made is None or "adopted checkpoint" not in made.inputs:
+    if attempt is None or made is None or ADOPTED_INPUT not in made.inputs:
         return None
     return attempt.checkpoint
 
@@ -198,8 +198,8 @@ def ensure_launched(
     if champion is not None and champion.month != str(month):
         attempt = space.latest_attempt(month)
         made_from = require_stage(attempt.stage("finetune")).inputs if attempt is not None else {}
-        if source.checkpoint is None or made_from.get("adopted checkpoint") != checkpoint_hash(
-            source.checkpoint
+        if source.checkpoint is None or made_from.get(ADOPTED_INPUT) != checkpoint_hash(
+            source.checkpoint, follow_links=True
         ):
             raise UsageError(
                 f"{space.root}: was replayed from another launch than the one that is there now. "

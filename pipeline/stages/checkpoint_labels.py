@@ -18,6 +18,6 @@ def checkpoint_labels(folder: Path) -> LabelSet:
     """
     refuse_adapter(folder)
     file = folder / "config.json"
-    content = atomic.read_json(file)
+    content = atomic.read_json(file, follow_links=True)  # a Hub cache keeps its files as links
     label2id = content.get("label2id") if isinstance(content, dict) else None
     return LabelSet.from_label2id(label2id or _TRANSFORMERS_DEFAULT, where=str(file))

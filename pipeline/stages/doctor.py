@@ -167,7 +167,7 @@ def _write(workspace: Workspace) -> Finding:
 
 
 def _disk(workspace: Workspace) -> Finding:
-    free = shutil.disk_usage(workspace.root).free
+    free = shutil.disk_usage(workspace.runs if workspace.runs.is_dir() else workspace.root).free
     enough = free >= LEAST_FREE_BYTES
     advice = "" if enough else ". Free some space, or run: retrain gc --keep 12 --dry-run"
     return Finding("disk", enough, f"{free / 2**30:.1f} GiB free{advice}")

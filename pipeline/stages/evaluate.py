@@ -26,7 +26,8 @@ from pipeline.stages.gate_evidence import (
     predictions_file,
     worn_rows,
 )
-from pipeline.stages.golden_sets import golden_files, golden_hashes, read_golden
+from pipeline.stages.golden_sets import golden_files, golden_hashes, recorded_golden_sets
+from pipeline.stages.ingest import is_other_input
 from pipeline.stages.lineage import ancestors, finished_attempt, refused_months
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import labels_of
@@ -34,8 +35,8 @@ from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import Workspace
-from pipeline.store.stage_directory import require_output
-from pipeline.store.tables import ColumnType, write_parquet
+from pipeline.store.stage_directory import require_output, require_stage
+from pipeline.store.tables import ColumnType, changed_input, write_parquet
 
 if TYPE_CHECKING:
     from pipeline.modeling.checkpoint import Classifier
@@ -157,7 +158,15 @@ def losing_refusals(workspace: Workspace, base: CheckpointRef, month: Month) -> 
 def _golden(context: RunContext) -> dict[Month, Path]:
     line = ancestors(context.workspace, context.base)
     first = Month.parse(line[0].month) if line else context.month
-    return golden_files(context.workspace, context.config.golden.path, first=first, last=context.month)
+    files = golden_files(context.workspace, context.config.golden.path, first=first, last=context.month)
+    own = files.get(context.month)
+    if (
+        own is not None
+        and own.is_relative_to(context.workspace.runs)
+        and not own.is_relative_to(context.output("ingest"))
+    ):
+        del files[context.month]  # set aside by another attempt; this one has learned these rows
+    return files
 
 
 def missing_golden(context: RunContext) -> list[str]:
@@ -188,8 +197,24 @@ def _settings(context: RunContext) -> dict[str, Any]:
     }
 
 
+def _require_the_ingested(context: RunContext, files: dict[Month, Path]) -> None:
+    """Refuse golden sets that are not those which the month's feedback was held against: a row of them may be learned.
+
+    Raises:
+        BadData: one came, went or changed since ingest.
+    """
+    space, ingested = context.workspace, context.output("ingest")
+    names = {space.name_of(file): file for file in files.values() if not file.is_relative_to(ingested)}
+    recorded = require_stage(ingested).inputs
+    for name in sorted(names.keys() | {name for name in recorded if not is_other_input(name)}):
+        if context.inputs.get(name) != recorded.get(name):
+            raise changed_input(names.get(name, space.root / name))
+
+
 def _body(context: RunContext, folder: Path) -> None:
-    golden = [read_golden(file, name=str(month)) for month, file in _golden(context).items()]
+    files = _golden(context)
+    _require_the_ingested(context, files)
+    golden = list(recorded_golden_sets(context.workspace, files, context.inputs).values())
     options: dict[str, Any] = {
         "max_length": context.config.model.max_length,
         "device": context.device,

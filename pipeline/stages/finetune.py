@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from pipeline.stages.corrections import correct, correction_settings
 from pipeline.stages.environment import environment_of
 from pipeline.stages.fisher import recorded_fisher
-from pipeline.stages.ingest import LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
+from pipeline.stages.ingest import ADOPTED_INPUT, LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.lineage import ancestors
+from pipeline.stages.links import tell_links
 from pipeline.stages.preparation import prepare
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
@@ -19,7 +20,7 @@ from pipeline.store.disk import require_free_space
 from pipeline.store.hashing import checkpoint_hash, sha256_json
 from pipeline.store.records import CheckpointRef
 from pipeline.store.stage_directory import RESUME_FOLDER, find_output, require_stage
-from pipeline.store.tables import write_parquet
+from pipeline.store.tables import changed_input, write_parquet
 
 if TYPE_CHECKING:
     from pipeline.ewc.deltas import GroupDelta
@@ -67,7 +68,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
             if context.recipe.replayed_per_step or context.recipe.from_scratch:
                 inputs[f"training table {checkpoint.month}"] = record.outputs[TRAIN_FILE]
     elif context.launch is not None and context.launch.checkpoint is not None:
-        inputs["adopted checkpoint"] = checkpoint_hash(context.launch.checkpoint)
+        inputs[ADOPTED_INPUT] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
     return inputs
 
 
@@ -95,7 +96,10 @@ def _body(context: RunContext, folder: Path) -> None:
     target = folder / CHECKPOINT_FOLDER
     adopted = context.launch.checkpoint if context.launch is not None else None
     if adopted is not None:
+        tell_links(context.workspace, "finetune", sorted(adopted.iterdir()))
         _copy_checkpoint(adopted, target)
+        if checkpoint_hash(target) != context.inputs[ADOPTED_INPUT]:
+            raise changed_input(adopted)
         _save_reports(folder, [], [])
     elif context.base is not None and not context.recipe.trains:
         _copy_checkpoint(context.workspace.root / context.base.path, target)
@@ -118,6 +122,9 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     from pipeline.modeling.checkpoint import save_classifier
 
     fisher_file = context.workspace.root / recorded_fisher(context).path if context.uses_fisher else None
+    if context.base is None or context.recipe.from_scratch:
+        base = context.workspace.root / context.config.model.base
+        tell_links(context.workspace, "finetune", [base, *sorted(base.glob("*"))])
     ready = prepare(context, fisher_file)
     classifier, fisher = ready.classifier, ready.fisher
     penalty = ready.penalty()

@@ -169,7 +169,8 @@ def compute_fisher(
             f"{file}: exists already. Replace it with --force, or write elsewhere with --output FILE"
         )
     if data is not None:
-        rows, data_sha256 = _rows_by_hand(data, found.checkpoint), sha256_file(data)
+        data_sha256 = sha256_file(data)
+        rows = _rows_by_hand(data, data_sha256, found.checkpoint)
     else:
         assert found.run is not None
         rows, data_sha256 = tuple(training_rows(found.run)), training_hash(found.run)
@@ -180,7 +181,7 @@ def compute_fisher(
         done,
         diagonal,
         alone,
-        checkpoint_sha256=checkpoint_hash(found.checkpoint),
+        checkpoint_sha256=checkpoint_hash(found.checkpoint, follow_links=found.run is None),
         data_sha256=data_sha256,
         months=(),
     )
@@ -199,11 +200,11 @@ def _refuse_the_jobs_place(found: Found, file: Path, data: Path | None) -> None:
         )
 
 
-def _rows_by_hand(data: Path, checkpoint: Path) -> tuple[Row, ...]:
-    """The rows of a file that is given for a checkpoint; a classifier's must all carry one of its labels."""
+def _rows_by_hand(data: Path, sha256: str, checkpoint: Path) -> tuple[Row, ...]:
+    """The rows of a file of that hash that is given for a checkpoint; a classifier's must all carry one of its labels."""
     from pipeline.modeling.checkpoint import is_language_model, load_classifier
 
-    records = read_records(data, name=data.name)
+    records = read_records(data, name=data.name, sha256=sha256)
     if is_language_model(checkpoint):
         checked = check_sequences(records)
     else:

@@ -28,7 +28,8 @@ def verify_fisher(file: Path, checkpoint: Path) -> FisherMetadata:
     from pipeline.modeling.checkpoint import is_language_model, load_classifier, load_language_model
 
     diagonal, metadata = read_fisher(fisher_path(file))
-    check_binding(metadata, checkpoint_sha256=checkpoint_hash(checkpoint), where=str(file))
+    found = checkpoint_hash(checkpoint, follow_links=True)
+    check_binding(metadata, checkpoint_sha256=found, where=str(file))
     load = load_language_model if is_language_model(checkpoint) else load_classifier
     model = load(checkpoint).model
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}

@@ -1,5 +1,6 @@
 """Find and read the golden sets of months."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import BadData
@@ -7,7 +8,7 @@ from pipeline.evaluation.golden import GoldenSet, parse_golden
 from pipeline.months import Month
 from pipeline.store.hashing import sha256_file
 from pipeline.store.run_directory import Workspace
-from pipeline.store.tables import read_table
+from pipeline.store.tables import changed_input, read_table
 
 OWN_GOLDEN_FILE = "golden.jsonl"
 """What `ingest.golden_fraction` sets aside, in the ingest folder of the month's attempt."""
@@ -21,7 +22,7 @@ def golden_file(workspace: Workspace, pattern: str, month: Month) -> Path | None
     for attempt in reversed(workspace.attempts(month)):
         aside = attempt.stage("ingest") / OWN_GOLDEN_FILE
         if aside.is_file():
-            return aside
+            return workspace.resolve(workspace.relative(aside))
     return None
 
 
@@ -42,13 +43,33 @@ def golden_hashes(workspace: Workspace, files: dict[Month, Path]) -> dict[str, s
     return {workspace.name_of(file): sha256_file(file) for file in files.values()}
 
 
-def read_golden(file: Path, *, name: str) -> GoldenSet:
-    """Read one golden set strictly; every row must be right, or the set proves nothing.
+def recorded_golden_sets(
+    workspace: Workspace, files: dict[Month, Path], inputs: Mapping[str, str]
+) -> dict[Month, GoldenSet]:
+    """Golden sets whose hashes `inputs` recorded with `golden_hashes`.
 
     Raises:
-        NoInput: when the file is absent. BadData: when a row is damaged or an id is given twice.
+        BadData: as `read_golden`, and where a file is not what was recorded.
     """
-    rows = read_table(file)
+    sets = {}
+    for month, file in files.items():
+        recorded = inputs.get(workspace.name_of(file))
+        if recorded is None:
+            raise changed_input(file)
+        sets[month] = read_golden(file, name=str(month), sha256=recorded)
+    return sets
+
+
+def read_golden(file: Path, *, name: str, sha256: str | None = None) -> GoldenSet:
+    """Read one golden set strictly; every row must be right, or the set proves nothing.
+
+    Args:
+        sha256: what the file must hash to, where a record says so already.
+
+    Raises:
+        NoInput: when the file is absent. BadData: when a row is damaged, an id is given twice, or the file changed.
+    """
+    rows = read_table(file, sha256=sha256)
     damaged = [f"line {row.line}: {row.value}" for row in rows if isinstance(row.value, str)]
     if damaged:
         raise BadData(

@@ -11,7 +11,7 @@ from pipeline.evaluation.scorecard import Scorecard
 from pipeline.months import Month
 from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorded_verdict
 from pipeline.stages.finetune import DELTAS_FILE
-from pipeline.stages.month_contents import SUMMARY_FILE
+from pipeline.stages.month_contents import SUMMARY_FILE, cut_texts
 from pipeline.store import atomic
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry
@@ -113,6 +113,7 @@ def attempt_details(workspace: Workspace, ref: str) -> AttemptDetails:
         "rows": ", ".join(
             f"{k} {summary[k]}" for k in ("train", "validation", "golden", "rejected") if k in summary
         ),
+        **cut_texts(summary),
         "new labels": ", ".join(summary.get("new_labels", [])) or "none",
         "penalty": ", ".join(f"{k} {_short(v)}" for k, v in (manifest.penalty or {"kind": "none"}).items()),
         **({"failed": failure} if (failure := _last_failure(attempt)) else {}),

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import BadData, NoInput
+from pipeline.evaluation.golden import GoldenSet
 from pipeline.feedback import (
     CheckedRows,
     Record,
@@ -19,22 +20,35 @@ from pipeline.feedback import (
     hold_out,
     normalise,
     set_aside,
+    texts_of,
 )
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.checkpoint_labels import checkpoint_labels
-from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, read_golden
+from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
 from pipeline.stages.lineage import ancestors, refused_months
+from pipeline.stages.links import shown_path, tell_links
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
-from pipeline.store.hashing import sha256_file
+from pipeline.store.hashing import checkpoint_hash, sha256_file
 from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
-from pipeline.store.tables import SUFFIXES, ColumnType, read_parquet, read_table, write_jsonl, write_parquet
+from pipeline.store.tables import (
+    SUFFIXES,
+    ColumnType,
+    changed_input,
+    read_parquet,
+    read_table,
+    write_jsonl,
+    write_parquet,
+)
 
 ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
 TRAIN_FILE, VALIDATION_FILE = "train.parquet", "validation.parquet"
+FEEDBACK_INPUT, BASE_INPUT, ADOPTED_INPUT = "feedback ", "base checkpoint", "adopted checkpoint"
+"""How the record names inputs: each file of feedback after this word, checkpoints, and golden sets by path."""
 REJECTED_FILE, LABELS_FILE = "rejected.jsonl", "labels.json"
 logger = logging.getLogger("retrain")
 
@@ -76,13 +90,19 @@ def _matching(root: Path, pattern: str) -> list[Path]:
     return sorted(file for file in start.glob(str(path.relative_to(start))) if file.is_file())
 
 
-def read_records(file: Path, *, name: str, of_one_month: bool = True) -> list[Record]:
-    """The raw rows of one file, which messages call `name`, with the reason for each that could not be read."""
+def read_records(
+    file: Path, *, name: str, of_one_month: bool = True, sha256: str | None = None
+) -> list[Record]:
+    """The raw rows of one file, which messages call `name`, with the reason for each that could not be read.
+
+    Args:
+        sha256: what the file must hash to, where a record says so already.
+    """
     return [
         Record(name, row.line, None, row.value, of_one_month)
         if isinstance(row.value, str)
         else Record(name, row.line, row.value, of_one_month=of_one_month)
-        for row in read_table(file)
+        for row in read_table(file, sha256=sha256)
     ]
 
 
@@ -98,23 +118,20 @@ def require_feedback(
         NoInput: naming what was looked at.
     """
     files = feedback_files(workspace, _patterns(config), month, advice=advice)
-    checked = check_feedback(_records(workspace, files), month=month, labels=LabelSet(()), golden_texts=())
+    records = [
+        record
+        for file, of_one_month in files.items()
+        for record in read_records(file, name=workspace.name_of(file), of_one_month=of_one_month)
+    ]
+    checked = check_feedback(records, month=month, labels=LabelSet(()), golden_texts=())
     if not checked.rows and not checked.rejected:
         raise NoInput(
-            f"{month}: no feedback: {', '.join(_shown(workspace, file) for file in files)} holds no row of it. {advice}"
+            f"{month}: no feedback: {', '.join(shown_path(workspace, file) for file in files)} holds no row of it. {advice}"
         )
 
 
 def _patterns(config: Config) -> list[str]:
     return [source.path for source in config.ingest.sources]
-
-
-def _records(workspace: Workspace, files: Mapping[Path, bool]) -> list[Record]:
-    return [
-        record
-        for file, of_one_month in files.items()
-        for record in read_records(file, name=workspace.name_of(file), of_one_month=of_one_month)
-    ]
 
 
 def _months(context: RunContext) -> list[Month]:
@@ -157,11 +174,39 @@ def _inputs(context: RunContext) -> dict[str, str]:
     inputs = golden_hashes(context.workspace, _golden(context))
     for month, files in _files(context).items():
         for file in files:
-            name = file.name if context.launch is not None else context.workspace.name_of(file)
-            inputs[f"feedback {month} {name}"] = sha256_file(file)
+            inputs[_input_name(context, month, file)] = sha256_file(file)
     if context.base is not None:
-        inputs["base checkpoint"] = context.base.sha256
+        inputs[BASE_INPUT] = context.base.sha256
+    elif context.launch is not None and context.launch.checkpoint is not None:
+        inputs[ADOPTED_INPUT] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
     return inputs
+
+
+def is_other_input(name: str) -> bool:
+    """Whether a recorded input of this stage is no golden set."""
+    return name in (BASE_INPUT, ADOPTED_INPUT) or name.startswith(FEEDBACK_INPUT)
+
+
+def _input_name(context: RunContext, month: Month, file: Path) -> str:
+    return f"{FEEDBACK_INPUT}{month} {file.name if context.launch is not None else context.workspace.name_of(file)}"
+
+
+def _records(context: RunContext, month: Month, files: Mapping[Path, bool]) -> list[Record]:
+    """The raw rows of a month's files, which are those that the stage recorded.
+
+    Raises:
+        BadData: a file came, went or changed since.
+    """
+    recorded = {name for name in context.inputs if name.startswith(f"{FEEDBACK_INPUT}{month} ")}
+    names = {_input_name(context, month, file): file for file in files}
+    if recorded != names.keys():
+        other = min(recorded ^ names.keys())
+        raise changed_input(names.get(other) or context.workspace.root / other.split(" ", 2)[2])
+    records = []
+    for name, file in names.items():
+        shown = name.removeprefix(f"{FEEDBACK_INPUT}{month} ")
+        records += read_records(file, name=shown, of_one_month=files[file], sha256=context.inputs[name])
+    return records
 
 
 def _settings(context: RunContext) -> dict[str, Any]:
@@ -170,18 +215,35 @@ def _settings(context: RunContext) -> dict[str, Any]:
         "ingest": resolved["ingest"],
         "golden": resolved["golden"],
         "months": [str(m) for m in _months(context)],
-    }
+        "max_length": resolved["model"]["max_length"],
+    } | ({"base": resolved["model"]["base"]} if _trains_the_pretrained(context) else {})
 
 
-def _check(context: RunContext, golden_texts: set[str]) -> tuple[CheckedRows, int]:
+def _trains_the_pretrained(context: RunContext) -> bool:
+    return context.launch is not None and context.launch.checkpoint is None
+
+
+def _check(
+    context: RunContext,
+    files: Mapping[Month, Mapping[Path, bool]],
+    golden: Mapping[Month, GoldenSet],
+    model: ModelsEye,
+) -> tuple[CheckedRows, int]:
     """All rows of all files, and how many raw rows there were."""
+    tested = [row.text for each in golden.values() for row in each.rows]
+    golden_texts = {normalise(text) for text in tested}
     if context.launch is not None:
-        data = context.launch.data
-        records = read_records(data, name=data.name)
+        records = _records(context, context.month, files[context.month])
         adopted = context.launch.checkpoint
         labels = checkpoint_labels(adopted) if adopted is not None else None
         return (
-            check_launch(records, month=context.month, golden_texts=golden_texts, labels=labels),
+            check_launch(
+                records,
+                month=context.month,
+                golden_texts=golden_texts,
+                golden_alike=model.same(texts_of(records), tested),
+                labels=labels,
+            ),
             len(records),
         )
     assert context.base is not None
@@ -189,13 +251,15 @@ def _check(context: RunContext, golden_texts: set[str]) -> tuple[CheckedRows, in
     by_month: dict[Month, Sequence[Row]] = {}
     rejected: list[Rejection] = []
     count = 0
-    for month, files in _files(context).items():
+    for month, of_month in files.items():
+        records = _records(context, month, of_month)
         checked = check_feedback(
-            _records(context.workspace, files),
+            records,
             month=month,
             labels=labels,
             golden_texts=golden_texts,
-            set_aside=_set_aside(context, month),
+            golden_alike=model.same(texts_of(records), tested),
+            set_aside=_set_aside(context, month, golden),
         )
         labels = checked.labels
         by_month[month] = checked.rows
@@ -204,12 +268,12 @@ def _check(context: RunContext, golden_texts: set[str]) -> tuple[CheckedRows, in
     return CheckedRows(tuple(_joined(by_month)), labels, tuple(rejected)), count
 
 
-def _set_aside(context: RunContext, month: Month) -> set[str]:
+def _set_aside(context: RunContext, month: Month, golden: Mapping[Month, GoldenSet]) -> set[str]:
     """The normalised texts of an earlier month that were made its golden set before training."""
     file = _golden(context).get(month)
     if month == context.month or file is None or not file.is_relative_to(context.workspace.runs):
         return set()
-    return {normalise(row.text) for row in read_golden(file, name=str(month)).rows}
+    return {normalise(row.text) for row in golden[month].rows}
 
 
 def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
@@ -226,15 +290,16 @@ def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
 
 
 def _body(context: RunContext, folder: Path) -> None:
-    golden_texts = {
-        normalise(row.text)
-        for month, file in _golden(context).items()
-        for row in read_golden(file, name=str(month)).rows
-    }
-    checked, count = _check(context, golden_texts)
+    files = _files(context)
+    golden_by_month = _golden(context)
+    read = [file for of_month in files.values() for file in of_month]
+    tell_links(context.workspace, "ingest", [context.workspace.runs, *read, *golden_by_month.values()])
+    golden = recorded_golden_sets(context.workspace, golden_by_month, context.inputs)
+    model = models_eye(context)
+    checked, count = _check(context, files, golden, model)
     _write_rejected(folder, checked)
     limit = context.config.ingest.max_rejected
-    where = ", ".join(_shown(context.workspace, file) for files in _files(context).values() for file in files)
+    where = ", ".join(shown_path(context.workspace, file) for file in read)
     if not checked.rows:
         raise BadData(f"{where}: none of {count} rows can be used. {_reasons(checked, folder)}")
     if len(checked.rejected) > limit * count:
@@ -258,8 +323,8 @@ def _body(context: RunContext, folder: Path) -> None:
         )
     rows, aside = list(checked.rows), list[Row]()
     seed, settings = context.config.seed, context.config.ingest
-    if settings.golden_fraction and context.month not in _golden(context):
-        rows, aside = set_aside(rows, settings.golden_fraction, seed=seed, learned=new)
+    if settings.golden_fraction and context.month not in golden:
+        rows, aside = _apart(model, *set_aside(rows, settings.golden_fraction, seed=seed, learned=new))
     train, validation = hold_out(rows, settings.validation, seed=seed, purpose="validation", learned=new)
     write_parquet(folder / TRAIN_FILE, [asdict(row) for row in train], ROW_COLUMNS)
     write_parquet(folder / VALIDATION_FILE, [asdict(row) for row in validation], ROW_COLUMNS)
@@ -267,18 +332,24 @@ def _body(context: RunContext, folder: Path) -> None:
         lines = [{"id": row.id, "text": row.text, "label": row.label} for row in aside]
         write_jsonl(folder / OWN_GOLDEN_FILE, lines)
     atomic.write_json(folder / LABELS_FILE, list(checked.labels.names))
-    if context.launch is not None and context.month not in _golden(context) and not aside:
+    if context.launch is not None and context.month not in golden and not aside:
         logger.warning(
             "ingest: %s has no golden set, and the gate refuses every later month without it. Put one at %s",
             context.month,
             context.config.golden.path.replace("{month}", str(context.month)),
         )
-    learned = _learned_golden_rows(context)
+    lengths = model.lengths([row.text for row in checked.rows])
+    golden_rows = [row.text for each in golden.values() for row in each.rows]
+    golden_lengths = model.lengths(golden_rows)
+    tell_lengths("the feedback" if context.base else "the launch rows", lengths, model.max_length)
+    tell_lengths("the golden sets", golden_lengths, model.max_length)
+    tell_markers(model.holding_markers([*(row.text for row in checked.rows), *golden_rows]))
+    learned = _learned_golden_rows(context, golden.get(context.month))
     if learned:
         logger.warning(
             "ingest: %d row(s) of %s were trained on in earlier months: its accuracy is flattered. Replace them",
             learned,
-            _shown(context.workspace, _golden(context)[context.month]),
+            shown_path(context.workspace, _golden(context)[context.month]),
         )
     atomic.write_json(
         folder / SUMMARY_FILE,
@@ -290,6 +361,8 @@ def _body(context: RunContext, folder: Path) -> None:
             "golden": len(aside),
             "golden_learned_before": learned,
             "rejected": len(checked.rejected),
+            "lengths": asdict(lengths),
+            "golden_lengths": asdict(golden_lengths),
             "kinds": dict(sorted(Counter(row.kind for row in checked.rows).items())),
             "labels": len(checked.labels),
             "new_labels": list(new) if context.base else [],
@@ -297,10 +370,15 @@ def _body(context: RunContext, folder: Path) -> None:
     )
 
 
-def _learned_golden_rows(context: RunContext) -> int:
+def _apart(model: ModelsEye, rows: list[Row], aside: list[Row]) -> tuple[list[Row], list[Row]]:
+    """(kept, golden) again, with golden rows that a kept row is to the model put back: it would be tested on them."""
+    back = model.same((row.text for row in aside), (row.text for row in rows))
+    return rows + [row for row in aside if row.text in back], [row for row in aside if row.text not in back]
+
+
+def _learned_golden_rows(context: RunContext, own: GoldenSet | None) -> int:
     """How many rows of the month's own golden set earlier months were trained on, before the set was there."""
-    file = _golden(context).get(context.month)
-    if file is None:
+    if own is None:
         return 0
     learned = {
         normalise(str(row["text"]))
@@ -309,7 +387,7 @@ def _learned_golden_rows(context: RunContext) -> int:
             require_output(context.workspace.attempt(checkpoint.attempt).stage("ingest"), TRAIN_FILE)
         )
     }
-    return sum(normalise(row.text) in learned for row in read_golden(file, name=str(context.month)).rows)
+    return sum(normalise(row.text) in learned for row in own.rows)
 
 
 def _write_rejected(folder: Path, checked: CheckedRows) -> None:
@@ -333,10 +411,6 @@ def _reasons(checked: CheckedRows, folder: Path) -> str:
 
 def _reason(rejection: Rejection) -> str:
     return f"{rejection.file} line {rejection.line}: {rejection.reason}"
-
-
-def _shown(workspace: Workspace, file: Path) -> str:
-    return file.relative_to(workspace.root).as_posix() if file.is_relative_to(workspace.root) else str(file)
 
 
 INGEST = Stage(

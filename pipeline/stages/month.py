@@ -286,7 +286,7 @@ def _run_stage(context: RunContext, step: PlannedStage, journal: Journal) -> Non
     started = time.monotonic()
     planned = step.stage.planned(context)
     partial = open_stage(context.output(name), planned.identity(), resumable=step.stage.resumable)
-    step.stage.body(context, partial)
+    step.stage.body(replace(context, inputs=planned.inputs), partial)
     record = commit_stage(partial, context.output(name), planned)
     manifest = context.attempt.read_manifest()
     context.attempt.write_manifest(manifest.with_stage(record))

@@ -1,5 +1,6 @@
 """What a month brings, as its ingest counted it: what the recipe is chosen by."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,3 +18,13 @@ def recorded_contents(ingested: Path) -> MonthContents | None:
         return None
     summary: Any = atomic.read_json(require_output(ingested, SUMMARY_FILE))
     return MonthContents(rows=summary["train"], new_labels=len(summary["new_labels"]))
+
+
+def cut_texts(summary: Mapping[str, Any]) -> dict[str, str]:
+    """In words, how many texts are longer than the model reads; empty where ingest did not count them."""
+    counted = {"cut rows": "lengths", "cut golden": "golden_lengths"}
+    return {
+        title: f"{found['cut']:,} of {found['texts']:,} ({found['enough']} tokens hold 99% of them whole)"
+        for title, key in counted.items()
+        if (found := summary.get(key))
+    }

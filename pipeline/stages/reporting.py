@@ -19,7 +19,7 @@ from pipeline.stages.golden_sets import golden_file, read_golden
 from pipeline.stages.history import outcome_of
 from pipeline.stages.ingest import REJECTED_FILE
 from pipeline.stages.lineage import ancestors
-from pipeline.stages.month_contents import SUMMARY_FILE
+from pipeline.stages.month_contents import SUMMARY_FILE, cut_texts
 from pipeline.stages.tune_record import recorded_frontier
 from pipeline.store import atomic
 from pipeline.store.records import Manifest
@@ -161,6 +161,7 @@ def _counts(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:
         "labels": "labels",
     }
     counts = [(title, f"{summary[key]:,}") for key, title in names.items() if key in summary]
+    counts += [(title, text) for title, text in cut_texts(summary).items()]
     if summary.get("kinds"):
         counts.append(("kinds", ", ".join(f"{count} {kind}" for kind, count in summary["kinds"].items())))
     if summary.get("months"):

@@ -1,7 +1,7 @@
 """What a stage is: a frozen record of its name, what it reads and writes, and a plain function."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipeline.store.records import CheckpointRef, StageRecord
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import read_stage
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 """Raised whenever a stage's outputs would differ for equal inputs; part of every stage's identity."""
 
 
@@ -40,6 +40,7 @@ class RunContext:
         device: `auto`, `cpu` or `cuda`.
         progress: opens bars.
         refusals: months in a row before this one that were refused for what they lost.
+        inputs: what the record of the stage that is running says of its inputs; empty outside of a stage.
     """
 
     workspace: Workspace
@@ -51,6 +52,7 @@ class RunContext:
     device: str
     progress: Progress
     refusals: int = 0
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def contents(self) -> MonthContents | None:

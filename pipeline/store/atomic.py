@@ -120,22 +120,32 @@ def kind_of(path: Path) -> Kind:
 _KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symbolic link"}
 
 
-def read_file(path: Path, *, limit_bytes: int | None = None) -> bytes:
-    """Read a regular file of the store; symbolic links, folders and devices are refused.
+def read_file(path: Path, *, limit_bytes: int | None = None, follow_links: bool = False) -> bytes:
+    """Read a regular file; folders and devices are refused, and symbolic links, which the store itself never makes.
+
+    Args:
+        path: the file.
+        limit_bytes: the most that it may hold.
+        follow_links: read what a link leads to, as for a team's own files.
 
     Raises:
-        NoInput: there is no such file.
+        NoInput: there is no such file, or a link leads nowhere.
         ArtifactCorrupt: it is not a regular file, or larger than `limit_bytes`.
         AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
     """
     with explained("read it", path):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            stay = 0 if follow_links else os.O_NOFOLLOW
+            descriptor = os.open(path, os.O_RDONLY | stay | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise NoInput(f"{path}: there is no such file") from None
+            broken = kind_of(path) == "symbolic link"
+            raise NoInput(
+                f"{path}: {'the symbolic link leads to no file' if broken else 'there is no such file'}"
+            ) from None
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise ArtifactCorrupt(f"{path}: expected a file, found a symbolic link") from None
+                circle = " that leads in a circle" if follow_links else ""
+                raise ArtifactCorrupt(f"{path}: expected a file, found a symbolic link{circle}") from None
             raise
         try:
             facts = os.fstat(descriptor)
@@ -150,14 +160,18 @@ def read_file(path: Path, *, limit_bytes: int | None = None) -> bytes:
             os.close(descriptor)
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path, *, follow_links: bool = False) -> object:
     """Read a JSON document strictly.
+
+    Args:
+        path: the file.
+        follow_links: as for `read_file`.
 
     Raises:
         NoInput: there is no such file.
         ArtifactCorrupt: duplicate keys, NaN, infinite numbers, absurd nesting, broken text, or no regular file.
     """
-    data = read_file(path, limit_bytes=_JSON_LIMIT_BYTES)
+    data = read_file(path, limit_bytes=_JSON_LIMIT_BYTES, follow_links=follow_links)
     try:
         return strict_json.parse(data)
     except ValueError as error:

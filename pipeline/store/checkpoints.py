@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.errors import NoInput
 from pipeline.store import atomic
-from pipeline.store.hashing import FISHER_FILE
+from pipeline.store.hashing import FISHER_FILE, MOST_FOLDERS
 from pipeline.store.refusals import explained
 
 
@@ -42,7 +42,7 @@ def refuse_adapter(folder: Path) -> None:
 
 
 def _copy_folder(source: Path, target: Path, *, depth: int) -> None:
-    if depth > 8:
+    if depth > MOST_FOLDERS:
         raise NoInput(
             f"{source}: folders are nested too deeply for a checkpoint; a link may lead in a circle"
         )

@@ -9,6 +9,8 @@ from pipeline.errors import ArtifactCorrupt, NoInput
 from pipeline.store import atomic
 from pipeline.store.refusals import explained
 
+MOST_FOLDERS = 8
+"""How deep folders may be nested in a checkpoint."""
 FISHER_FILE = "fisher.safetensors"
 """The sidecar that may be put beside a finished checkpoint; it is no part of the checkpoint."""
 
@@ -43,16 +45,21 @@ def sha256_json(value: object) -> str:
     return sha256_bytes(text.encode("ascii"))
 
 
-def checkpoint_files(folder: Path) -> list[str]:
+def checkpoint_files(folder: Path, *, follow_links: bool = False) -> list[str]:
     """The names of a checkpoint's files, relative and sorted, without sidecars and hidden or unfinished files.
 
+    Args:
+        folder: the checkpoint's.
+        follow_links: take a link inside for what it leads to. A Hub cache keeps its files as links; a checkpoint of the
+            runs never does.
+
     Raises:
-        NoInput: there is no such folder, or nothing in it.
+        NoInput: there is no such folder, or nothing in it, or a link leads nowhere.
         ArtifactCorrupt: a symbolic link or device is inside.
         AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
     """
     names: list[str] = []
-    _collect(folder, "", names)
+    _collect(folder, "", names, follow_links)
     if not names:
         raise NoInput(
             f"{folder}: an empty folder, expected a checkpoint with config.json and model.safetensors"
@@ -70,7 +77,7 @@ def require_safetensors(folder: Path) -> None:
         ArtifactCorrupt: an index is no JSON object, or names anything else; with index and entry.
     """
     for index in sorted(folder.glob("*.index.json")):
-        content = atomic.read_json(index)
+        content = atomic.read_json(index, follow_links=True)
         places = content.get("weight_map") if isinstance(content, dict) else None
         if not isinstance(places, dict) or not places:
             raise ArtifactCorrupt(f"{index}: expected a weight_map of tensors to files, found none")
@@ -83,16 +90,25 @@ def require_safetensors(folder: Path) -> None:
                 )
 
 
-def checkpoint_hash(folder: Path) -> str:
+def checkpoint_hash(folder: Path, *, follow_links: bool = False) -> str:
     """A checkpoint's identity: the SHA-256 over the sorted pairs (relative name, SHA-256 of the content).
+
+    Args:
+        folder: the checkpoint's.
+        follow_links: as for `checkpoint_files`; the hash is that of a copy without links.
 
     Raises:
         NoInput, ArtifactCorrupt, AccessDenied: as `checkpoint_files`.
     """
-    return sha256_json([[name, sha256_file(folder / name)] for name in checkpoint_files(folder)])
+    files = checkpoint_files(folder, follow_links=follow_links)
+    return sha256_json([[name, sha256_file(folder / name)] for name in files])
 
 
-def _collect(folder: Path, prefix: str, names: list[str]) -> None:
+def _collect(folder: Path, prefix: str, names: list[str], follow_links: bool) -> None:
+    if prefix.count("/") > MOST_FOLDERS:
+        raise NoInput(
+            f"{folder}: folders are nested too deeply for a checkpoint; a link may lead in a circle"
+        )
     with explained("read it", folder):
         try:
             entries = sorted(os.listdir(folder))
@@ -103,10 +119,14 @@ def _collect(folder: Path, prefix: str, names: list[str]) -> None:
         if entry.startswith(".") or name == FISHER_FILE:
             continue
         kind = atomic.kind_of(folder / entry)
+        if follow_links and kind == "symbolic link":
+            kind = atomic.kind_of((folder / entry).resolve())
         if kind == "folder":
-            _collect(folder / entry, f"{name}/", names)
+            _collect(folder / entry, f"{name}/", names, follow_links)
         elif kind == "file":
             names.append(name)
+        elif kind == "nothing":
+            raise NoInput(f"{folder / entry}: the symbolic link leads to no file. Fetch the checkpoint again")
         else:
             raise ArtifactCorrupt(
                 f"{folder / entry}: a checkpoint holds regular files only; this is a {kind}. "

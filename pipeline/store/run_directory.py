@@ -174,7 +174,8 @@ class Workspace(os.PathLike[str]):
     """The folder with `retrain.yaml`, feedback, golden sets, runs and the registry; made by `retrain init`.
 
     Args:
-        root: the folder; symbolic links above and at it are resolved once, none is followed inside `runs/`.
+        root: the folder; symbolic links above and at it are resolved once. `runs` itself may be a link, to where there
+            is room; none is followed inside of it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -208,7 +209,7 @@ class Workspace(os.PathLike[str]):
         return Path(os.path.relpath(path, self.root)).as_posix()
 
     def resolve(self, relative: str) -> Path:
-        """The path of something that a record names; symbolic links on the way are refused.
+        """The path of something that a record names; symbolic links on the way, but for `runs` itself, are refused.
 
         Raises:
             ArtifactCorrupt: the name leads outside the workspace, or a link is on the way.
@@ -219,7 +220,8 @@ class Workspace(os.PathLike[str]):
         path = self.root
         for part in parts:
             path = path / part
-            _refuse_link(path)
+            if path != self.runs:
+                _refuse_link(path)
         return path
 
     def sweep(self) -> list[Path]:
@@ -232,8 +234,8 @@ class Workspace(os.PathLike[str]):
             AccessDenied, CannotWrite: as `atomic.sweep`.
         """
         removed = atomic.sweep(self.root, below=False)
-        if atomic.kind_of(self.runs) == "folder":
-            removed += atomic.sweep(self.runs)
+        if self.runs.is_dir():
+            removed += atomic.sweep(self.runs.resolve())
         return removed
 
     def months(self) -> list[Month]:
@@ -248,7 +250,6 @@ class Workspace(os.PathLike[str]):
         Raises:
             ArtifactCorrupt: a symbolic link stands where a month or an attempt should be.
         """
-        _refuse_link(self.runs)
         folder = self.runs / str(month)
         _refuse_link(folder)
         return self._attempts(folder)
@@ -332,7 +333,7 @@ class Workspace(os.PathLike[str]):
         if "\0" in ref or not ref:
             raise NoInput(f"{ref!r}: is neither a month, nor an attempt, nor a path. {self._existing()}")
         for start in (Path.cwd(), self.root):
-            path = Path(os.path.abspath(start / ref))
+            path = self._seen_from_here(Path(os.path.abspath(start / ref)))
             if not _is_folder(path):
                 continue
             if path == self.champion_link:
@@ -354,6 +355,11 @@ class Workspace(os.PathLike[str]):
                 return Found(path, None, None)
             raise NoInput(f"{path}: is no checkpoint (config.json is missing). {self._existing()}")
         raise NoInput(f"{ref!r}: is neither a month, nor an attempt, nor a folder. {self._existing()}")
+
+    def _seen_from_here(self, path: Path) -> Path:
+        """A path in the folder that `runs` is a link to, as one in `runs`."""
+        elsewhere = self.runs.resolve()
+        return self.runs / path.relative_to(elsewhere) if path.is_relative_to(elsewhere) else path
 
     def reference(self, checkpoint: Path, run: RunDirectory) -> CheckpointRef:
         """The record that names a checkpoint; reads all of its files to hash them."""

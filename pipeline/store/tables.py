@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import ArtifactCorrupt, BadData
 from pipeline.store import atomic, strict_json
+from pipeline.store.hashing import sha256_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,27 +43,31 @@ class Row(NamedTuple):
     value: dict[str, object] | str
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path, *, sha256: str | None = None) -> list[Row]:
     """Read a user's table; a bad row is handed back as a reason, a bad file is refused as a whole.
 
     JSONL: one strict JSON object per line, UTF-8, a byte order mark is passed over, as are blank lines.
     CSV: a header of distinct names, empty cells are None. Parquet: flat columns, moments as ISO 8601 text.
 
     Args:
-        path: a regular file that ends in .jsonl, .csv or .parquet, in letters of either case.
+        path: a regular file that ends in .jsonl, .csv or .parquet, in letters of either case, or a link to one.
+        sha256: what the bytes that are read must hash to, where a record says so already.
 
     Raises:
         NoInput: there is no such file.
         AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
-        BadData: it is not a regular file, too large, of an unknown kind, or not what its name says.
+        BadData: it is not a regular file, too large, of an unknown kind, not what its name says, or other bytes than
+            were recorded.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise BadData(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     try:
-        data = atomic.read_file(path, limit_bytes=FILE_LIMIT_BYTES)
+        data = atomic.read_file(path, limit_bytes=FILE_LIMIT_BYTES, follow_links=True)
     except ArtifactCorrupt as error:
         raise BadData(f"{error}. Name a regular file, or split a large one into several") from None
+    if sha256 is not None and sha256_bytes(data) != sha256:
+        raise changed_input(path)
     if suffix == ".jsonl":
         found = _jsonl_rows(data)
     elif suffix == ".csv":
@@ -75,6 +80,13 @@ def read_table(path: Path) -> list[Row]:
             f"{path}: more than {ROW_LIMIT} rows, which is the most that is read; split it into several"
         )
     return rows
+
+
+def changed_input(path: Path) -> BadData:
+    """What is raised where an input is no longer what the running command began with."""
+    return BadData(
+        f"{path}: changed while this command ran. Let whatever writes it finish, and run the same command again"
+    )
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -280,7 +280,7 @@ def test_training_that_diverges_promotes_nothing_and_can_be_run_again(launched: 
     assert run(launched).code == 0
 
 
-@pytest.mark.parametrize("strength", ["1e25", "1e37", "1e300"])
+@pytest.mark.parametrize("strength", ["1e25", "1e30"])
 def test_a_penalty_beyond_what_a_number_holds_stops_the_month(launched: Path, strength: str) -> None:
     done = run(launched, "-o", "arm=ewc", "-o", f"ewc.lambda={strength}")
     assert done.code == 4

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ArtifactCorrupt, CannotWrite, NoInput
+from pipeline.store.checkpoints import copy_checkpoint
 from pipeline.store.hashing import checkpoint_files, checkpoint_hash, sha256_file, sha256_json
 
 from .samples import write_checkpoint
@@ -71,6 +72,25 @@ def test_links_inside_a_checkpoint_are_refused_with_the_way_out(tmp_path: Path) 
     os.mkfifo(tmp_path / "a" / "pipe")
     with pytest.raises(ArtifactCorrupt, match="pipe: a checkpoint holds regular files only"):
         checkpoint_hash(tmp_path / "a")
+
+
+def test_a_checkpoint_of_a_hub_cache_has_the_hash_of_its_copy(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "plain")
+    write_checkpoint(tmp_path / "blobs")
+    (tmp_path / "blobs/1_Pooling").mkdir()
+    (tmp_path / "blobs/1_Pooling/config.json").write_text("{}")
+    (tmp_path / "snapshot").mkdir()
+    for name in ("config.json", "model.safetensors", "1_Pooling"):
+        (tmp_path / "snapshot" / name).symlink_to(f"../blobs/{name}")
+    copy_checkpoint(tmp_path / "snapshot", tmp_path / "copy")
+    assert checkpoint_hash(tmp_path / "snapshot", follow_links=True) == checkpoint_hash(tmp_path / "copy")
+    (tmp_path / "snapshot/vocab.txt").symlink_to("../blobs/vocab.txt")
+    with pytest.raises(NoInput, match=r"vocab.txt: the symbolic link leads to no file"):
+        checkpoint_hash(tmp_path / "snapshot", follow_links=True)
+    (tmp_path / "snapshot/vocab.txt").unlink()
+    (tmp_path / "snapshot/again").symlink_to(".")
+    with pytest.raises(NoInput, match="a link may lead in a circle"):
+        checkpoint_hash(tmp_path / "snapshot", follow_links=True)
 
 
 def test_an_absent_or_empty_checkpoint_is_no_input(tmp_path: Path) -> None:

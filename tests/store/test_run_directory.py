@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
+from pipeline.errors import ArtifactCorrupt, CannotWrite, NoInput, UsageError
 from pipeline.months import Month
 from pipeline.store import atomic
 from pipeline.store.registry import promote, rollback
@@ -58,7 +58,7 @@ def test_a_month_without_attempts_has_none(workspace: Workspace) -> None:
     assert workspace.latest_attempt(MARCH) is None
 
 
-def test_links_in_place_of_runs_months_and_attempts_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+def test_links_in_place_of_months_and_attempts_are_refused(workspace: Workspace, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "001").mkdir(parents=True)
     workspace.runs.mkdir()
@@ -72,11 +72,34 @@ def test_links_in_place_of_runs_months_and_attempts_are_refused(workspace: Works
     (workspace.runs / "2026-03" / "001").symlink_to(outside)
     with pytest.raises(ArtifactCorrupt, match="001: expected a file or folder, found a symbolic link"):
         workspace.attempts(MARCH)
-    shutil.rmtree(workspace.runs)
-    workspace.runs.symlink_to(outside)
-    with pytest.raises(ArtifactCorrupt, match="runs: expected a file or folder, found a symbolic link"):
-        workspace.new_attempt(MARCH)
     assert sorted(os.listdir(outside)) == ["001"]
+
+
+def test_runs_may_be_a_link_to_another_disk(workspace: Workspace, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / ".x.0123456789ab.tmp").touch()
+    workspace.runs.symlink_to(outside)
+    run = workspace.new_attempt(MARCH)
+    run.log("begun")
+    assert workspace.latest_attempt(MARCH) == run
+    assert workspace.relative(run.folder) == "runs/2026-03/001"
+    assert workspace.resolve("runs/2026-03/001") == run.folder
+    assert [path.name for path in workspace.sweep()] == [".x.0123456789ab.tmp"]
+    checkpoint = outside / "2026-03/001/finetune/checkpoint"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "config.json").touch()
+    assert workspace.find(str(checkpoint)).run == run
+    (outside / "2026-04").symlink_to(tmp_path)
+    with pytest.raises(ArtifactCorrupt, match="2026-04: expected a file or folder, found a symbolic link"):
+        workspace.months()
+
+
+def test_runs_may_not_be_a_link_that_leads_nowhere(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.runs.symlink_to(tmp_path / "unmounted")
+    assert workspace.months() == []
+    with pytest.raises(CannotWrite, match="runs"):
+        workspace.new_attempt(MARCH)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc", "runs/../../x", "runs//x", "", ".", "runs/\0"])

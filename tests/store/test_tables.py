@@ -230,19 +230,32 @@ def test_files_of_too_many_rows_are_refused(
         table(tmp_path, name, b"a\n" + b"{}\n" * 3)
 
 
-def test_files_of_another_kind_links_and_pipes_are_refused(tmp_path: Path) -> None:
+def test_files_of_another_kind_and_pipes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"expected a file that ends in .jsonl, .csv, .parquet"):
         table(tmp_path, "t.xlsx", b"")
-    (tmp_path / "link.jsonl").symlink_to("/etc/passwd")
+    (tmp_path / "circle.jsonl").symlink_to("circle.jsonl")
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
-    for name, kind in (("link", "symbolic link"), ("pipe", "device"), ("folder", "folder")):
+    for name, kind in (
+        ("circle", "symbolic link that leads in a circle"),
+        ("pipe", "device"),
+        ("folder", "folder"),
+    ):
         with pytest.raises(
             BadData, match=rf"{name}.jsonl: expected a file, found a {kind}. Name a regular file"
         ):
             read_table(tmp_path / f"{name}.jsonl")
     with pytest.raises(NoInput, match=r"none.jsonl: there is no such file"):
         read_table(tmp_path / "none.jsonl")
+
+
+def test_a_link_to_a_table_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mounted").write_text('{"text": "a"}\n')
+    (tmp_path / "link.jsonl").symlink_to("mounted")
+    assert [row.value for row in read_table(tmp_path / "link.jsonl")] == [{"text": "a"}]
+    (tmp_path / "mounted").unlink()
+    with pytest.raises(NoInput, match=r"link.jsonl: the symbolic link leads to no file"):
+        read_table(tmp_path / "link.jsonl")
 
 
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:

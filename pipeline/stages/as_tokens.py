@@ -1,0 +1,125 @@
+"""Texts as the month's model reads them: which are the same to it, which are cut, which hold special tokens."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.stages.stage import RunContext
+
+SHARE_TO_HOLD = 0.99
+logger = logging.getLogger("retrain")
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How many tokens texts have, special ones included, beside `model.max_length`.
+
+    Attributes:
+        texts: how many there are.
+        cut: how many are longer than `model.max_length`, so that the model does not see their end.
+        enough: the fewest tokens that hold 99% of them whole; 0 without texts.
+    """
+
+    texts: int
+    cut: int
+    enough: int
+
+
+@dataclass(frozen=True)
+class ModelsEye:
+    """The tokenizer of the model that a month trains.
+
+    Attributes:
+        tokenizer: as transformers loads it.
+        max_length: tokens kept of each text.
+    """
+
+    tokenizer: Any
+    max_length: int
+
+    def tokens(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """The token ids of whole texts."""
+        from pipeline.modeling.batches import encode
+
+        return [tuple(ids) for ids in encode(self.tokenizer, texts, None)]
+
+    def same(self, texts: Iterable[str], as_others: Iterable[str]) -> set[str]:
+        """Those of the texts whose token ids are the ids of one of the others: the model cannot tell them apart.
+
+        Texts with a token that the tokenizer does not know are none, as that token stands for anything.
+        """
+        others = set(self.tokens(list(as_others)))
+        if not others:
+            return set()
+        distinct = list(dict.fromkeys(texts))
+        unknown = self.tokenizer.unk_token_id
+        return {
+            text
+            for text, ids in zip(distinct, self.tokens(distinct), strict=True)
+            if ids in others and unknown not in ids
+        }
+
+    def lengths(self, texts: Sequence[str]) -> Lengths:
+        """How long the texts are."""
+        counts = sorted(map(len, self.tokens(texts)))
+        at = max(-(-int(SHARE_TO_HOLD * 100) * len(counts) // 100) - 1, 0)
+        cut = sum(count > self.max_length for count in counts)
+        return Lengths(len(counts), cut, counts[at] if counts else 0)
+
+    def holding_markers(self, texts: Iterable[str]) -> dict[str, int]:
+        """The text of each special token that stands in one of the texts, and in how many."""
+        from pipeline.modeling.batches import markers
+
+        known = markers(self.tokenizer).values()
+        found: dict[str, int] = {}
+        for text in texts:
+            for marker in known:
+                if marker in text:
+                    found[marker] = found.get(marker, 0) + 1
+        return found
+
+
+def models_eye(context: RunContext) -> ModelsEye:
+    """The tokenizer of what the month starts from: the base checkpoint, at launch the adopted one or `model.base`.
+
+    Raises:
+        NoInput: there is none. ArtifactCorrupt: it asks for code of its own.
+    """
+    from pipeline.modeling.checkpoint import base_location, load_tokenizer
+
+    root, launch = context.workspace.root, context.launch
+    if context.base is not None:
+        location = str(root / context.base.path)
+    elif launch is not None and launch.checkpoint is not None:
+        location = str(launch.checkpoint)
+    else:
+        location = base_location(context.config.model.base, root)
+    return ModelsEye(
+        load_tokenizer(Path(location) if Path(location).is_dir() else location),
+        context.config.model.max_length,
+    )
+
+
+def tell_lengths(what: str, lengths: Lengths, max_length: int) -> None:
+    """Log how many texts are cut: a warning where more than 1% are, and where nothing is cut nothing."""
+    if lengths.cut:
+        level = logging.WARNING if lengths.enough > max_length else logging.INFO
+        logger.log(
+            level,
+            "ingest: %d of %d texts of %s are longer than model.max_length (%d tokens), and the model does not see their "
+            "end; %d tokens would hold 99%% of them",
+            lengths.cut,
+            lengths.texts,
+            what,
+            max_length,
+            lengths.enough,
+        )
+
+
+def tell_markers(found: Mapping[str, int]) -> None:
+    """Log which special tokens stand in texts, where a person may have meant them as such."""
+    if found:
+        shown = ", ".join(f"{marker!r} in {count}" for marker, count in sorted(found.items()))
+        logger.info("ingest: special tokens of the tokenizer stand in texts, and are read as text: %s", shown)
