@@ -7,6 +7,7 @@ from pipeline.errors import ArtifactCorrupt, RetrainError
 from pipeline.store import atomic
 from pipeline.store.fisher_file import check_binding, check_values, read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files, sha256_file
+from pipeline.store.label_history import read_label_history
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
 from pipeline.store.remaking import remaking
@@ -26,13 +27,17 @@ class Verification:
 
 
 def verify_workspace(workspace: Workspace) -> Verification:
-    """Verify the registry, the champion and every attempt; goes on after a problem, and writes nothing."""
+    """Verify the registry, the champion, the label changes and every attempt; goes on after a problem, and writes nothing."""
     problems: list[str] = []
     attempts = files = 0
     try:
         registry = read_registry(workspace)
         for ref in {entry.checkpoint.path: entry.checkpoint for entry in registry.history}.values():
             verify_checkpoint(workspace, ref)
+    except RetrainError as error:
+        problems.append(str(error))
+    try:
+        read_label_history(workspace)
     except RetrainError as error:
         problems.append(str(error))
     try:
