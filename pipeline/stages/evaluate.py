@@ -11,6 +11,7 @@ from pipeline.errors import ArtifactCorrupt
 from pipeline.evaluation.gate import Check, Verdict, judge, named
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.evaluation.scorecard import Scorecard, score, scorecard, scorecard_from_record
+from pipeline.label_changes import LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.progress import Progress
@@ -22,9 +23,10 @@ from pipeline.stages.gate_evidence import (
     gate_limits,
     held_rows,
     predictions_file,
+    present_names,
     worn_rows,
 )
-from pipeline.stages.golden_sets import golden_files, golden_hashes, read_golden
+from pipeline.stages.golden_sets import golden_files, golden_hashes, read_present_golden
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import labels_of
@@ -66,6 +68,14 @@ def answers(
             said[item.name] = predict(classifier, [row.text for row in item.rows], max_length)
             advance(len(item.rows))
     return said
+
+
+def present_answers(said: Answers, changes: LabelChanges) -> Answers:
+    """A model's answers under the labels' present names, so that what was renamed or merged since is no mistake."""
+    return {
+        name: [(changes.name_of(label), confidence) for label, confidence in rows]
+        for name, rows in said.items()
+    }
 
 
 def compare(
@@ -155,14 +165,18 @@ def _settings(context: RunContext) -> dict[str, Any]:
 
 
 def _body(context: RunContext, folder: Path) -> None:
-    golden = [read_golden(file, name=str(month)) for month, file in _golden(context).items()]
+    changes = context.label_changes
+    golden, retired = read_present_golden({str(m): file for m, file in _golden(context).items()}, changes)
     options: dict[str, Any] = {
         "max_length": context.config.model.max_length,
         "device": context.device,
         "progress": context.progress,
     }
     after = answers(context.output("finetune") / CHECKPOINT_FOLDER, golden, **options)
-    before = answers(context.workspace.root / context.base.path, golden, **options) if context.base else None
+    before = None
+    if context.base is not None:
+        said = answers(context.workspace.root / context.base.path, golden, **options)
+        before = present_answers(said, changes)
     unknown = unknown_labels(golden, labels_of(context.attempt))
     limits = gate_limits(context.config)
     card = compare(golden, before, after, own=str(context.month), confidence=limits.confidence)
@@ -170,7 +184,7 @@ def _body(context: RunContext, folder: Path) -> None:
         verdict = Verdict(True, (Check("launch", True, "the first champion has nothing to forget"),))
     else:
         prior = [item for item in golden if item.name != str(context.month)]
-        known = checkpoint_labels(context.workspace.root / context.base.path)
+        known = present_names(checkpoint_labels(context.workspace.root / context.base.path), changes)
         line = ancestors(context.workspace, context.base)
         verdict = judge(
             card,
@@ -178,9 +192,12 @@ def _body(context: RunContext, folder: Path) -> None:
             held=held_rows(
                 prior, before, after, known=known, last=context.base.month, confidence=limits.confidence
             ),
-            worn=worn_rows(context.workspace, line, prior, after, confidence=limits.confidence),
+            worn=worn_rows(
+                context.workspace, line, prior, after, changes=changes, confidence=limits.confidence
+            ),
             missing=missing_golden(context),
             unknown=unknown,
+            retired=retired,
         )
     write_parquet(folder / PREDICTIONS_FILE, _prediction_rows(golden, before, after), PREDICTION_COLUMNS)
     atomic.write_json(folder / SCORECARD_FILE, asdict(card))

@@ -1,14 +1,18 @@
 """Find and read the golden sets of months."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import BadData
-from pipeline.evaluation.golden import GoldenSet, parse_golden
+from pipeline.evaluation.golden import GoldenSet, parse_golden, present_golden
+from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
 from pipeline.store.hashing import sha256_file
 from pipeline.store.run_directory import Workspace
 from pipeline.store.tables import read_table
 
+logger = logging.getLogger("retrain")
 OWN_GOLDEN_FILE = "golden.jsonl"
 """What `ingest.golden_fraction` sets aside, in the ingest folder of the month's attempt."""
 
@@ -57,3 +61,36 @@ def read_golden(file: Path, *, name: str) -> GoldenSet:
     return parse_golden(
         [row.value for row in rows if isinstance(row.value, dict)], name=name, where=str(file)
     )
+
+
+def read_present_golden(
+    files: Mapping[str, Path], changes: LabelChanges
+) -> tuple[list[GoldenSet], dict[str, int]]:
+    """Golden sets as they count now, and how many rows of each are left out because their label is retired.
+
+    A set of nothing but retired labels is left out, too. Both are told.
+
+    Args:
+        files: name to file.
+        changes: of labels.
+
+    Raises:
+        NoInput, BadData: as `read_golden`.
+    """
+    sets: list[GoldenSet] = []
+    retired: dict[str, int] = {}
+    for name, file in files.items():
+        written = read_golden(file, name=name)
+        golden = present_golden(written, changes)
+        lacking = len(written.rows) - len(golden.rows)
+        if lacking:
+            retired[name] = lacking
+            logger.info(
+                "eval: golden set %s: %d of %d rows have a retired label and are left out",
+                name,
+                lacking,
+                len(written.rows),
+            )
+        if golden.rows or not lacking:
+            sets.append(golden)
+    return sets, retired

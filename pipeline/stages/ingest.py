@@ -28,7 +28,7 @@ from pipeline.stages.lineage import ancestors, refused_months
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
-from pipeline.store.hashing import sha256_file
+from pipeline.store.hashing import sha256_file, sha256_json
 from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import SUFFIXES, ColumnType, read_parquet, read_table, write_jsonl, write_parquet
@@ -161,6 +161,8 @@ def _inputs(context: RunContext) -> dict[str, str]:
             inputs[f"feedback {month} {name}"] = sha256_file(file)
     if context.base is not None:
         inputs["base checkpoint"] = context.base.sha256
+    if context.label_changes.changes:
+        inputs["label changes"] = sha256_json(context.label_changes.as_records())
     return inputs
 
 
@@ -185,7 +187,8 @@ def _check(context: RunContext, golden_texts: set[str]) -> tuple[CheckedRows, in
             len(records),
         )
     assert context.base is not None
-    labels = checkpoint_labels(context.workspace.root / context.base.path)
+    changes = context.label_changes
+    labels = changes.renamed(checkpoint_labels(context.workspace.root / context.base.path))
     by_month: dict[Month, Sequence[Row]] = {}
     rejected: list[Rejection] = []
     count = 0
@@ -196,6 +199,7 @@ def _check(context: RunContext, golden_texts: set[str]) -> tuple[CheckedRows, in
             labels=labels,
             golden_texts=golden_texts,
             set_aside=_set_aside(context, month),
+            changes=changes,
         )
         labels = checked.labels
         by_month[month] = checked.rows
@@ -237,9 +241,11 @@ def _body(context: RunContext, folder: Path) -> None:
     where = ", ".join(_shown(context.workspace, file) for files in _files(context).values() for file in files)
     if not checked.rows:
         raise BadData(f"{where}: none of {count} rows can be used. {_reasons(checked, folder)}")
-    if len(checked.rejected) > limit * count:
+    retired = sum(rejection.retired for rejection in checked.rejected)
+    bad = len(checked.rejected) - retired  # what was retired on purpose says nothing bad about the rest
+    if bad > limit * (count - retired):
         raise BadData(
-            f"{where}: {len(checked.rejected)} of {count} rows are refused, at most {100 * limit:g}% may be "
+            f"{where}: {bad} of {count - retired} rows are refused, at most {100 * limit:g}% may be "
             f"(ingest.max_rejected). {_reasons(checked, folder)}"
         )
     if context.launch is not None and len(checked.labels) < 2:
@@ -251,9 +257,10 @@ def _body(context: RunContext, folder: Path) -> None:
     new = checked.labels.names[len(known) :]
     if checked.rejected:
         logger.info(
-            "ingest: %d of %d rows are refused; rejected.jsonl says why. First: %s",
+            "ingest: %d of %d rows are refused%s; rejected.jsonl says why. First: %s",
             len(checked.rejected),
             count,
+            f", {retired} of them because their label is retired" if retired else "",
             _reason(checked.rejected[0]),
         )
     rows, aside = list(checked.rows), list[Row]()
@@ -291,10 +298,20 @@ def _body(context: RunContext, folder: Path) -> None:
             "golden_learned_before": learned,
             "rejected": len(checked.rejected),
             "kinds": dict(sorted(Counter(row.kind for row in checked.rows).items())),
-            "labels": len(checked.labels),
+            "labels": len(checked.labels) - len(context.label_changes.closed_ids(checked.labels)),
             "new_labels": list(new) if context.base else [],
+            **_changed_labels(context, retired),
         },
     )
+
+
+def _changed_labels(context: RunContext, retired: int) -> dict[str, Any]:
+    """What the summary says of label changes, in workspaces that have some."""
+    changes = context.label_changes
+    if not changes.changes:
+        return {}
+    new = [str(change) for change in context.new_label_changes.changes]
+    return {"label_changes": changes.as_records(), "new_label_changes": new, "rejected_retired": retired}
 
 
 def _learned_golden_rows(context: RunContext) -> int:

@@ -1,7 +1,11 @@
 """Where a month starts from, and which months came before it."""
 
+from collections.abc import Sequence
+
 from pipeline.errors import NoInput, UsageError
+from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.months import Month
+from pipeline.store.label_history import read_label_changes
 from pipeline.store.records import CheckpointRef, Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
 from pipeline.store.run_directory import Found, RunDirectory, Workspace
@@ -17,6 +21,18 @@ def ancestors(workspace: Workspace, checkpoint: CheckpointRef | None) -> list[Ch
         line.append(checkpoint)
         checkpoint = workspace.attempt(checkpoint.attempt).read_manifest().parent
     return line[::-1]
+
+
+def label_changes(workspace: Workspace, line: Sequence[CheckpointRef], last: Month) -> LabelChanges:
+    """The changes of labels that are in force in a month, for models that descend from a launch.
+
+    Args:
+        line: the line of descent, the launch first; empty for a launch itself, to which no change applies.
+        last: the month.
+    """
+    if not line:
+        return NO_CHANGES
+    return read_label_changes(workspace).between(Month.parse(line[0].month), last)
 
 
 def base_for(workspace: Workspace, month: Month) -> CheckpointRef:

@@ -243,6 +243,8 @@ def _tell_recipe(context: RunContext, journal: Journal) -> None:
     """Say what is done about forgetting in this month, and why."""
     if context.base is None:
         return
+    for change in context.new_label_changes.changes:
+        journal.tell("label change", f"{context.month}: {change}", **change.as_record())
     journal.tell("recipe", f"{context.month} recipe: {context.recipe.why}")
     warning = unprotected_growth(context.recipe, context.contents)
     if warning is not None:
