@@ -1,6 +1,6 @@
 """What became of labels after the launch: renamed, merged or retired, each from a month on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +55,14 @@ class LabelChanges:
         """What a label that somebody wrote down in any month is called now; a retired one keeps its name."""
         for change in self.changes:
             if change.to is not None and change.label == label:
+                label = change.to
+        return label
+
+    def own_name(self, label: str) -> str:
+        """A label's present name at its own id: merges are left aside."""
+        for change in self.changes:
+            if change.kind == "rename" and change.label == label:
+                assert change.to is not None
                 label = change.to
         return label
 
@@ -151,7 +159,8 @@ class LabelChanges:
                 f"label {to!r}: is in use, and two labels cannot have one name. To make one label of both, run: "
                 f"retrain labels merge {label!r} {to!r}"
             )
-        if to in labels or self.name_of(to) not in (to, label):
+        # a name stands for one id for ever, so that rows of any month and models of any month can be read
+        if to in labels or self.own_name(to) not in (to, label):
             raise UsageError(
                 f"label {to!r}: was the name of another label, and rows that carry it are counted as "
                 f"{self.name_of(to)!r}. Give a name that was never used"
@@ -159,9 +168,3 @@ class LabelChanges:
 
 
 NO_CHANGES = LabelChanges()
-
-
-def change_from_record(record: Mapping[str, str | None]) -> LabelChange:
-    """Read back what `LabelChange.as_record` made."""
-    kind: ChangeKind = record["kind"]  # type: ignore[assignment]
-    return LabelChange(kind, str(record["label"]), record["to"], Month.parse(str(record["since"])))

@@ -234,13 +234,5 @@ def _state(name: str, in_champion: str, changes: LabelChanges, champion: Month) 
 def _names(change: LabelChange, changes: LabelChanges) -> set[str]:
     """The present names that a change is about."""
     if change.kind == "rename":
-        return {_last_name(change.label, changes)}
-    return {change.label} | ({_last_name(change.to, changes)} if change.to is not None else set())
-
-
-def _last_name(label: str, changes: LabelChanges) -> str:
-    """A label's name at its own id, merges left aside."""
-    for change in changes.changes:
-        if change.kind == "rename" and change.label == label and change.to is not None:
-            label = change.to
-    return label
+        return {changes.own_name(change.label)}
+    return {change.label} | ({changes.own_name(change.to)} if change.to is not None else set())
