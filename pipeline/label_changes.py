@@ -30,7 +30,7 @@ class LabelChange:
 
     def __str__(self) -> str:
         became = {"rename": "called {to!r}", "merge": "part of {to!r}", "retire": "retired"}[self.kind]
-        return f"label {self.label!r} is {became.format(to=self.to)} since {self.since}"
+        return f"label {self.label!r} is {became.format(to=self.to)} from {self.since} on"
 
     def as_record(self) -> dict[str, str | None]:
         """Plain values, for files and hashes."""

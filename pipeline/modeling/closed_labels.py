@@ -6,12 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.ewc.closed_rows import CLOSED_BIAS
 from pipeline.labels import LabelSet
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import head_linear
-
-CLOSED_BIAS = -1e4
-"""Of a closed row. Softmax makes exactly 0 of it in fp32, and it is finite in fp16, too."""
 
 
 @torch.no_grad()
@@ -85,16 +83,6 @@ def without_rows(tensors: Mapping[str, Tensor], model: Any, closed: Sequence[int
         if closed and part in found:
             found[part] = found[part].clone()
             found[part][list(closed)] = 0.0
-    return found
-
-
-def closed_in(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    """Parameter name to the ids of its closed rows, from the weights alone: a bias of exactly CLOSED_BIAS."""
-    found: dict[str, list[int]] = {}
-    for name, tensor in tensors.items():
-        if name.endswith(".bias") and tensor.dim() == 1 and bool((tensor == CLOSED_BIAS).any()):
-            ids = (tensor == CLOSED_BIAS).nonzero().flatten().tolist()
-            found |= {name: ids, name.removesuffix("bias") + "weight": ids}
     return found
 
 

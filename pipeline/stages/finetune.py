@@ -127,7 +127,7 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
 
     from pipeline.ewc.deltas import group_deltas
     from pipeline.modeling.checkpoint import save_classifier
-    from pipeline.modeling.closed_labels import close_rows_
+    from pipeline.modeling.closed_labels import close_rows_, without_rows
 
     fisher_file = context.workspace.root / recorded_fisher(context).path if context.uses_fisher else None
     ready = prepare(context, fisher_file)
@@ -148,7 +148,9 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
         named = {
             name: p for name, p in classifier.model.named_parameters() if fisher is None or name in fisher
         }
-        deltas = group_deltas(named, ready.anchor, fisher)
+        # rows that were taken away would hide in their bias what the others did
+        moved, anchor = (without_rows(t, classifier.model, ready.closed) for t in (named, ready.anchor))
+        deltas = group_deltas(moved, anchor, fisher)
     classifier.model.to("cpu")
     atomic.make_folder(target)
     save_classifier(classifier, target)

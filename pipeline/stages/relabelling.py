@@ -31,9 +31,10 @@ class LabelState:
     Attributes:
         name: in the champion.
         since: the month that brought it.
-        rows: training rows of the champion's line that count for it now; of a retired label those that were learned.
+        rows: training rows of the champion's line that count for it once every change is in force; of a retired label
+            those that were learned.
         golden: golden rows up to the champion's month, counted alike.
-        state: `in use`, or what became of it and when.
+        state: `in use`, or what becomes of it and when.
         changes: every change that made it, oldest first, those that come into force later among them.
     """
 
@@ -69,7 +70,7 @@ def label_states(workspace: Workspace, config: Config) -> tuple[LabelState, ...]
             since=next(ref.month for ref, known in zip(line, sets, strict=True) if len(known) > number),
             rows=rows[name] if name not in changes.closed or changes.retired(name) else 0,
             golden=golden[name] if name not in changes.closed or changes.retired(name) else 0,
-            state=_state(name, labels.names[number], changes, Month.parse(champion.month)),
+            state=_state(name, labels.names[number], changes),
             changes=tuple(str(c) for c in changes.changes if name in _names(c, changes)),
         )
         for number, name in enumerate(present.names)
@@ -216,7 +217,7 @@ def _counted(labels: Sequence[str], changes: LabelChanges) -> Counter[str]:
     return Counter(changes.name_of(label) for label in labels)
 
 
-def _state(name: str, in_champion: str, changes: LabelChanges, champion: Month) -> str:
+def _state(name: str, in_champion: str, changes: LabelChanges) -> str:
     """What became of a label, from the changes that it may still wait for."""
     ended = next((c for c in changes.changes if c.kind != "rename" and c.label == name), None)
     words = []
@@ -224,10 +225,8 @@ def _state(name: str, in_champion: str, changes: LabelChanges, champion: Month) 
         since = next(c.since for c in changes.changes[::-1] if c.to == name and c.kind == "rename")
         words.append(f"called {name!r} from {since} on")
     if ended is not None:
-        tense = "since" if ended.since <= champion else "from"
-        after = "" if tense == "since" else " on"
         what = "retired" if ended.to is None else f"part of {changes.name_of(ended.to)!r}"
-        words.append(f"{what} {tense} {ended.since}{after}")
+        words.append(f"{what} from {ended.since} on")
     return ", ".join(words) or "in use"
 
 

@@ -5,12 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pipeline.ewc.closed_rows import CLOSED_BIAS, closed_in
 from pipeline.labels import LabelSet
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.closed_labels import (
-    CLOSED_BIAS,
     close_rows_,
-    closed_in,
     open_teacher,
     with_label_changes,
     without_rows,
