@@ -200,6 +200,74 @@ def test_a_change_after_a_refused_month_runs_it_again_and_says_why(refused: Path
     assert call("promote", "2026-02", "-w", refused).code == 2
 
 
+def test_rows_of_a_refused_month_are_learned_under_present_names(refused: Path) -> None:
+    change(refused, "rename", "billing", "invoices")
+    change(refused, "retire", "login")
+    attempt = ran(refused)
+    summary = read(attempt / "ingest" / "summary.json")
+    assert (summary["months"], summary["rejected_retired"]) == (["2026-02", "2026-03"], 8)
+    assert labels_of_rows(attempt / "ingest" / "train.parquet") == {
+        "invoices", "refund", "stock", "roaming", "insurance",
+    }  # fmt: skip
+
+
+def test_a_month_after_a_frozen_one_brings_the_change_again(launched: Path) -> None:
+    change(launched, "merge", "repair", "refund")
+    done = call("run", "--month", "2026-02", "-o", "arm=freeze", "--promote", "-w", launched)
+    assert done.code == 0, done.err
+    texts = golden_texts("repair") + golden_texts("refund")
+    frozen = pipeline_answers(launched / "champion", texts)
+    assert frozen.count("refund") > 0.7 * len(frozen)
+    attempt = ran(launched)
+    assert (launched / "champion").resolve() == attempt / "finetune" / "checkpoint"
+    assert "repair" not in pipeline_answers(launched / "champion", texts)
+
+
+def test_a_set_of_nothing_but_a_retired_label_is_passed_over(promoted: Path) -> None:
+    rows = [row for row in toy.toy_stream().golden["2026-02"] if row["label"] == "login"]
+    toy.write_jsonl(promoted / "golden" / "2026-02.jsonl", rows)
+    change(promoted, "retire", "login")
+    attempt = ran(promoted)
+    checks = {c["text"]: c["passed"] for c in read(attempt / "eval" / "gate.json")["checks"]}
+    assert checks["golden set 2026-02: all of its 8 rows have retired labels; it is passed over"]
+    card = read(attempt / "eval" / "scorecard.json")
+    assert [score["name"] for score in card["prior"]] == ["2026-01"]
+
+
+def test_a_backtest_replays_the_months_with_their_label_changes(launched: Path) -> None:
+    change(launched, "retire", "login")
+    done = call("backtest", "-w", launched, "--months", "2026-02..2026-02", "--arms", "freeze", "--json")
+    assert done.code == 0, done.err
+    (replayed,) = launched.glob("**/freeze/runs/2026-02/001/ingest/summary.json")
+    assert read(replayed)["rejected_retired"] == 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("arm=ewc", "ewc.months=separate"),
+        ("arm=ewc", "ewc.months=online"),
+        ("arm=ewc", "ewc.form=proximal", "train.weight_decay=0.1"),
+        ("arm=l2sp", "train.weight_decay=0.1"),
+        ("arm=plain", "train.label_smoothing=0.1"),
+        ("interpolate.steps=4", "calibrate.new_labels=true"),
+    ],
+    ids=lambda words: ",".join(words),
+)
+def test_closed_rows_stay_closed_whatever_trains(promoted: Path, options: tuple[str, ...]) -> None:
+    import safetensors.torch
+
+    change(promoted, "retire", "login")
+    change(promoted, "merge", "repair", "refund")
+    attempt = ran(promoted, "--until", "finetune", *(word for o in options for word in ("-o", o)))
+    weights = safetensors.torch.load_file(attempt / "finetune" / "checkpoint" / "model.safetensors")
+    assert weights["classifier.bias"][[2, 4]].tolist() == [-1e4, -1e4]
+    assert not weights["classifier.weight"][[2, 4]].any()
+    metrics = toy.read_jsonl(attempt / "finetune" / "metrics.jsonl")
+    losses = [float(str(row["task_loss"])) for row in metrics if "task_loss" in row]
+    assert 0 < max(losses) < 20  # 10,000 where a closed row is part of it
+
+
 def test_the_comparison_by_hand_says_what_the_month_recorded(promoted: Path) -> None:
     change(promoted, "merge", "repair", "refund")
     change(promoted, "retire", "login")
