@@ -11,9 +11,9 @@ from pipeline.evaluation.scorecard import Scorecard
 from pipeline.months import Month
 from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorded_verdict
 from pipeline.stages.finetune import DELTAS_FILE
+from pipeline.stages.lineage import ancestors, label_changes
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.store import atomic
-from pipeline.store.label_history import read_label_changes
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import RunDirectory, Workspace
@@ -87,7 +87,7 @@ def workspace_history(workspace: Workspace) -> History:
                 cards[str(month)] = recorded_scorecard(attempt.stage("eval"))
     return History(
         champion=champion.model_dump(mode="json") if champion is not None else None,
-        label_changes=tuple(map(str, read_label_changes(workspace).changes)),
+        label_changes=tuple(map(str, label_changes(workspace, ancestors(workspace, champion)).changes)),
         attempts=tuple(attempts),
         matrix=accuracy_matrix(cards),
     )

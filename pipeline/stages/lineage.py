@@ -10,6 +10,7 @@ from pipeline.store.records import CheckpointRef, Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
 from pipeline.store.run_directory import Found, RunDirectory, Workspace
 
+_LAST = Month(9999, 12)
 _MONTHS_NAMED = 6
 """How many months a message names."""
 
@@ -23,12 +24,12 @@ def ancestors(workspace: Workspace, checkpoint: CheckpointRef | None) -> list[Ch
     return line[::-1]
 
 
-def label_changes(workspace: Workspace, line: Sequence[CheckpointRef], last: Month) -> LabelChanges:
+def label_changes(workspace: Workspace, line: Sequence[CheckpointRef], last: Month = _LAST) -> LabelChanges:
     """The changes of labels that are in force in a month, for models that descend from a launch.
 
     Args:
         line: the line of descent, the launch first; empty for a launch itself, to which no change applies.
-        last: the month.
+        last: the month; without one also those that come into force later.
     """
     if not line:
         return NO_CHANGES

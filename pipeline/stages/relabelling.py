@@ -17,7 +17,7 @@ from pipeline.stages.lineage import ancestors, label_changes
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.tables import labels_of, training_rows
 from pipeline.store import atomic
-from pipeline.store.label_history import LabelEntry, add_label_entry, read_label_changes
+from pipeline.store.label_history import LabelEntry, add_label_entry
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import RunDirectory, Workspace
@@ -56,7 +56,7 @@ def label_states(workspace: Workspace, config: Config) -> tuple[LabelState, ...]
     champion = _champion(workspace)
     line = ancestors(workspace, champion)
     labels = checkpoint_labels(workspace.resolve(champion.path))
-    changes = _standing(workspace, line)
+    changes = label_changes(workspace, line)
     present = changes.renamed(labels)
     sets = [labels_of(workspace.attempt(ref.attempt)) for ref in line]
     rows = _counted(
@@ -111,7 +111,7 @@ def change_label(
     problem = label_problem(to) if kind == "rename" and to is not None else None
     if problem is not None:
         raise UsageError(f"label {to!r}: {problem}")
-    changes = _standing(workspace, line)
+    changes = label_changes(workspace, line)
     change = LabelChange(kind, label, to, since)
     changes.require_sense(change, changes.renamed(checkpoint_labels(workspace.resolve(champion.path))))
     if not dry_run:
@@ -129,7 +129,7 @@ def undo_label_change(
         NoInput: there is no champion.
     """
     champion = _champion(workspace)
-    changes = read_label_changes(workspace).changes
+    changes = label_changes(workspace, ancestors(workspace, champion)).changes
     if not changes:
         raise UsageError("there is no label change to undo. Run: retrain labels")
     newest = changes[-1]
@@ -177,11 +177,6 @@ def _champion(workspace: Workspace) -> CheckpointRef:
             "Run: retrain launch --data FILE --month YYYY-MM"
         )
     return champion
-
-
-def _standing(workspace: Workspace, line: Sequence[CheckpointRef]) -> LabelChanges:
-    """All changes that apply to a line of descent, also those that come into force later."""
-    return label_changes(workspace, line, Month(9999, 12))
 
 
 def _write(

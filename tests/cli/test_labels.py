@@ -352,6 +352,21 @@ def test_changes_that_contradict_earlier_ones_are_refused(promoted: Path) -> Non
     assert (done.code, "expected at least 2 labels to remain" in done.err) == (2, True)
 
 
+def test_a_new_launch_knows_nothing_of_earlier_changes(promoted: Path) -> None:
+    change(promoted, "rename", "billing", "invoices")
+    change(promoted, "retire", "login")
+    golden = promoted / "golden" / "2026-01.jsonl"
+    (promoted / "golden" / "2026-05.jsonl").write_text(golden.read_text())
+    done = call(
+        "launch", "--data", promoted / "launch.jsonl", "--month", "2026-05", "--force", "-w", promoted
+    )
+    assert done.code == 0, done.err
+    assert {s["state"] for s in states(promoted).values()} == {"in use"}
+    assert "label 'login'" not in call("status", "-w", promoted).out
+    assert "there is no label change to undo" in change(promoted, "undo").err
+    assert change(promoted, "retire", "login").out == "written: label 'login' is retired from 2026-06 on\n"
+
+
 def test_a_dry_run_says_what_would_be_and_writes_nothing(promoted: Path) -> None:
     done = change(promoted, "retire", "login", "--dry-run")
     assert done.out == "would be written: label 'login' is retired from 2026-03 on\n"
