@@ -68,8 +68,8 @@ def label_states(workspace: Workspace, config: Config) -> tuple[LabelState, ...]
             id=number,
             name=labels.names[number],
             since=next(ref.month for ref, known in zip(line, sets, strict=True) if len(known) > number),
-            rows=rows[name] if name not in changes.closed or changes.retired(name) else 0,
-            golden=golden[name] if name not in changes.closed or changes.retired(name) else 0,
+            rows=rows[name],  # those of a merged label are under the name of the one that it is part of
+            golden=golden[name],
             state=_state(name, labels.names[number], changes),
             changes=tuple(str(c) for c in changes.changes if name in _names(c, changes)),
         )

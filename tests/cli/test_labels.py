@@ -390,3 +390,16 @@ def test_damaged_label_changes_are_found(promoted: Path) -> None:
         done = call(*words, "-w", promoted)
         assert done.code == 5
         assert "label-changes.json: damaged" in done.out + done.err
+
+
+@pytest.mark.parametrize("words", [(), ("rename", "a", "b"), ("undo",)])
+def test_a_workspace_without_champion_has_no_labels(new_workspace: Path, words: tuple[str, ...]) -> None:
+    done = change(new_workspace, *words)
+    assert done.code == 66
+    assert "retrain launch" in done.err
+
+
+def test_a_folder_that_is_no_workspace_is_told(tmp_path: Path) -> None:
+    done = change(tmp_path, "retire", "login")
+    assert (done.code, "there is no such workspace" in done.err) == (66, True)
+    assert list(tmp_path.iterdir()) == []
