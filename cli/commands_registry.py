@@ -28,6 +28,7 @@ def promote(
     root = workspace_root(workspace, config_file)
     with locked(root, wait):
         from pipeline.errors import UsageError
+        from pipeline.stages.relabelling import require_present_labels
         from pipeline.store.registry import promote as promote_checkpoint
         from pipeline.store.run_directory import Workspace
 
@@ -37,6 +38,7 @@ def promote(
             raise UsageError(
                 f"{ref}: lies outside of the runs. Run: retrain launch --checkpoint {ref} --data FILE"
             )
+        require_present_labels(space, found.run)
         verdict = found.run.read_manifest().verdict
         promote_checkpoint(
             space,

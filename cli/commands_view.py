@@ -111,6 +111,8 @@ def status(
         render.data("champion: none yet. Run: retrain launch --data FILE --month YYYY-MM")
     else:
         render.data(f"champion: {history.champion['month']}, {history.champion['path']}")
+    for change in history.label_changes:
+        render.data(change)
     if history.attempts:
         rows = [
             [a.attempt, a.kind, a.arm, a.outcome, "champion" if a.is_champion else ""]

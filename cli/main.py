@@ -14,6 +14,7 @@ from cli import (
     commands_config,
     commands_explain,
     commands_fisher,
+    commands_labels,
     commands_maintenance,
     commands_month,
     commands_registry,
@@ -44,6 +45,7 @@ commands_month.register(retrain)
 commands_view.register(retrain)
 commands_explain.register(retrain)
 commands_registry.register(retrain)
+commands_labels.register(retrain)
 commands_backtest.register(retrain)
 commands_config.register(retrain)
 commands_maintenance.register(retrain)

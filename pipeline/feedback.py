@@ -5,10 +5,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, cast
 
+from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 
@@ -92,12 +93,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A refused row: where it stands and why."""
+    """A refused row: where it stands and why; `retired` where it is sound but for a label that is retired."""
 
     file: str
     line: int
     reason: str
     fields: Mapping[str, object] | None = None
+    retired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,10 @@ class CheckedRows:
 
 class _RowProblem(Exception):
     """Why one row is refused."""
+
+
+class _RetiredLabel(_RowProblem):
+    """The row is sound, but its label is retired."""
 
 
 def normalise(text: str) -> str:
@@ -137,6 +143,7 @@ def check_feedback(
     golden_texts: Collection[str],
     golden_alike: Collection[str] = (),
     set_aside: Collection[str] = (),
+    changes: LabelChanges = NO_CHANGES,
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -146,10 +153,11 @@ def check_feedback(
     Args:
         records: raw rows in file order.
         month: the month that the rows must lie in.
-        labels: the label set of the base checkpoint.
+        labels: the label set of the base checkpoint, under present names.
         golden_texts: normalised golden texts; a row that matches one is refused.
         golden_alike: texts that are golden rows to the model, as their tokens are the same; refused, too.
         set_aside: normalised texts of rows that the month itself made golden; they are passed over.
+        changes: of labels; rows under an old name get the present one, rows of retired labels are refused.
     """
     rows: list[tuple[Record, Row]] = []
     rejected: list[Rejection] = []
@@ -161,8 +169,10 @@ def check_feedback(
                 continue
             _refuse_golden(row, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
+            row = replace(row, label=_present_label(row, changes))
         except _RowProblem as problem:
-            rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
+            retired = isinstance(problem, _RetiredLabel)
+            rejected.append(Rejection(record.file, record.line, str(problem), record.fields, retired))
             continue
         rows.append((record, row))
     known = labels.extended(row.label for _, row in rows if row.kind == "catalog")
@@ -180,6 +190,31 @@ def check_feedback(
                 )
             )
     return CheckedRows(tuple(accepted), known, tuple(sorted(rejected, key=lambda r: (r.file, r.line))))
+
+
+def present_rows(rows: Iterable[Row], changes: LabelChanges) -> list[Row]:
+    """Rows of earlier months as they count now: under present names, without those of retired labels."""
+    return [
+        replace(row, label=changes.name_of(row.label)) for row in rows if changes.retired(row.label) is None
+    ]
+
+
+def _present_label(row: Row, changes: LabelChanges) -> str:
+    retirement = changes.retired(row.label)
+    if retirement is not None:
+        raise _RetiredLabel(f"retired label {row.label!r}: it is not trained on since {retirement.since}")
+    return changes.name_of(row.label)
+
+
+def label_problem(label: str) -> str | None:
+    """Why a text cannot be a label's name; None where it can."""
+    if not label.strip() or label != label.strip():
+        return "expected text that is not empty, without white space around it"
+    if len(label) > MAX_LABEL_CHARACTERS:
+        return f"{len(label)} characters, at most {MAX_LABEL_CHARACTERS}"
+    if _CONTROL.search(label) or "\n" in label or "\t" in label:
+        return "holds a control character"
+    return None
 
 
 def check_launch(
@@ -318,8 +353,9 @@ def _fields(record: Record) -> Mapping[str, object]:
 def _row(fields: Mapping[str, object], *, kind: Kind, created_at: str) -> Row:
     text = _text(fields, "text", MAX_TEXT_CHARACTERS)
     label = _text(fields, "label", MAX_LABEL_CHARACTERS)
-    if _CONTROL.search(label) or "\n" in label or "\t" in label:
-        raise _RowProblem("label: holds a control character")
+    problem = label_problem(label)
+    if problem is not None:
+        raise _RowProblem(f"label: {problem}")
     return Row(_row_id(fields, kind, created_at, text, label), created_at, kind, text, label)
 
 

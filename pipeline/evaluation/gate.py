@@ -110,6 +110,7 @@ def judge(
     worn: Scorecard | None = None,
     missing: Sequence[str] = (),
     unknown: Mapping[str, Sequence[str]] | None = None,
+    retired: Mapping[str, int] | None = None,
     own_required: bool = True,
 ) -> Verdict:
     """Hold a scorecard against the limits.
@@ -124,6 +125,8 @@ def judge(
             None where there is no reference.
         missing: names of golden sets that should have been scored and do not exist.
         unknown: golden set to the labels of those of its rows that no answer of the candidate can match.
+        retired: golden set to how many of its rows are left out because their label is retired. They count for
+            `min_rows`, and a set that lost all rows so is passed over: a retirement is no reason to refuse a month.
         own_required: whether a scorecard without the month's own golden set refuses; False where only
             the prior months were asked about.
 
@@ -136,7 +139,13 @@ def judge(
         )
     checks = [*_presence(card, missing, own_required)]
     for golden in card.scores:
-        checks.append(_rows(golden, limits, (unknown or {}).get(golden.name, ())))
+        lacking, out = (unknown or {}).get(golden.name, ()), (retired or {}).get(golden.name, 0)
+        checks.append(_rows(golden, limits, lacking, out))
+    scored = {golden.name for golden in card.scores}
+    for name, out in (retired or {}).items():
+        if name not in scored:
+            text = f"golden set {name}: all of its {out} rows have retired labels; it is passed over"
+            checks.append(Check("rows", True, text))
     held = held if held is not None else card
     chances = shares(limits, held, worn, card.own)
     checks += _step(held, limits, chances)
@@ -178,17 +187,19 @@ def _presence(card: Scorecard, missing: Sequence[str], own_required: bool) -> li
     return checks
 
 
-def _rows(golden: GoldenScore, limits: GateLimits, unknown: Sequence[str]) -> Check:
+def _rows(golden: GoldenScore, limits: GateLimits, unknown: Sequence[str], retired: int) -> Check:
     n = golden.overall.n
     text = f"golden set {golden.name}: {n} rows"
     if unknown:
         n -= len(unknown)
         text += f", {n} of them with a label that the candidate knows (it lacks {named(unknown)})"
+    if retired:
+        text += f", and {retired} of retired labels that are left out"
     text += f", at least {limits.min_rows} needed"
     if n > 0 and golden.overall.accuracy_before is None:
         return Check("rows", False, f"{text}; no model before to compare with")
     # An empty set is refused even where min_rows is 0.
-    return Check("rows", n >= max(limits.min_rows, 1), text)
+    return Check("rows", n > 0 and n + retired >= limits.min_rows, text)
 
 
 def named(labels: Sequence[str], most: int = 3) -> str:

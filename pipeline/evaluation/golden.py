@@ -1,10 +1,11 @@
 """Golden sets: a month's fixed test rows, checked row by row before anything is scored on them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from pipeline.errors import BadData
+from pipeline.label_changes import LabelChanges
 
 _SHOWN_PROBLEMS = 20
 
@@ -25,6 +26,16 @@ class GoldenSet:
 
     name: str
     rows: tuple[GoldenRow, ...]
+
+
+def present_golden(golden: GoldenSet, changes: LabelChanges) -> GoldenSet:
+    """A golden set as it counts now: its labels under present names, without the rows of retired ones; ids stay."""
+    rows = [
+        replace(row, label=changes.name_of(row.label))
+        for row in golden.rows
+        if changes.retired(row.label) is None
+    ]
+    return replace(golden, rows=tuple(rows))
 
 
 def parse_golden(records: Sequence[Mapping[str, object]], *, name: str, where: str) -> GoldenSet:

@@ -129,7 +129,8 @@ def grow_head(classifier: Classifier, labels: LabelSet, imprints: dict[str, Tens
     count = len(classifier.labels)
     grown = nn.Linear(old.in_features, len(labels), bias=old.bias is not None).to(old.weight)
     grown.weight[:count] = old.weight
-    norm = old.weight.norm(dim=1).mean() * NEW_ROW_NORM
+    norms = old.weight.norm(dim=1)
+    norm = norms[norms > 0].mean() * NEW_ROW_NORM  # rows of merged and retired labels are 0
     for label in labels.names[count:]:
         direction = imprints[label].to(old.weight)
         grown.weight[labels.ids[label]] = direction / direction.norm().clamp_min(1e-12) * norm

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,7 +15,7 @@ class Distillation:
     """The champion's logits for the month's rows and then the replayed ones, and how much each row counts.
 
     Attributes:
-        teacher: [N, C_old].
+        teacher: [N, C_old], of open labels alone where some are closed.
         weights: [N], 0 where the champion cannot know the answer.
         temperature: T > 0.
     """
@@ -45,17 +46,34 @@ def mean_task_loss(
 
 
 class TaskLoss:
-    """The loss of a micro-batch: cross-entropy, and distillation on the rows that have a teacher."""
+    """The loss of a micro-batch: cross-entropy, and distillation on the rows that have a teacher.
+
+    Args:
+        open_ids: the ids of the labels that are learned, ascending, where some are closed: the others are no part of
+            the loss, and get no gradient. `log_prior` then covers all ids, the teacher only open ones.
+    """
 
     def __init__(
-        self, *, label_smoothing: float, log_prior: Tensor | None, distillation: Distillation | None
+        self,
+        *,
+        label_smoothing: float,
+        log_prior: Tensor | None,
+        distillation: Distillation | None,
+        open_ids: Tensor | None = None,
     ) -> None:
         self.label_smoothing, self.log_prior, self.distillation = label_smoothing, log_prior, distillation
+        self.open_ids = open_ids
         self.rows: Tensor | None = None
+        if open_ids is not None and log_prior is not None:
+            self.log_prior = log_prior[open_ids]
 
     def __call__(
         self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
+        if self.open_ids is not None:
+            ids = self.open_ids.to(labels.device)
+            outputs = {"logits": outputs["logits"][:, ids]}
+            labels = torch.searchsorted(ids, labels)
         loss = mean_task_loss(
             outputs,
             labels,

@@ -131,6 +131,7 @@ def finetune(
     replay: Replay | None = None,
     log_prior: Tensor | None = None,
     distillation: Distillation | None = None,
+    open_ids: Tensor | None = None,
     progress: Progress = silent,
     resumption: Resumption | None = None,
 ) -> TrainingResult:
@@ -147,6 +148,7 @@ def finetune(
         replay: rows of earlier months that join every optimizer step; None for none.
         log_prior: log pi [C] of the balanced softmax; None for the plain cross-entropy.
         distillation: the champion's answers for `train` and then `replay`; None for none.
+        open_ids: ids of the labels that are learned, where some are merged or retired; None for all.
         resumption: where the state of training is saved, and gone on from to the same bits; None for
             nowhere, and then a signal is left to the caller's handler.
 
@@ -220,7 +222,10 @@ def finetune(
             },
             order=order,
             loss=TaskLoss(
-                label_smoothing=settings.label_smoothing, log_prior=log_prior, distillation=distillation
+                label_smoothing=settings.label_smoothing,
+                log_prior=log_prior,
+                distillation=distillation,
+                open_ids=open_ids,
             ),
             optimizers=(_optimizer(model, parameters, settings), None),
         )

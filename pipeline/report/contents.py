@@ -54,11 +54,12 @@ class GroupCell:
 
 @dataclass(frozen=True)
 class Ancestor:
-    """A checkpoint of the line of descent."""
+    """A checkpoint of the line of descent, and what became of labels with it, in words."""
 
     month: str
     attempt: str
     sha256: str
+    label_changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

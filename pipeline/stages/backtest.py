@@ -25,6 +25,7 @@ from pipeline.stages.new_workspace import make_workspace
 from pipeline.stages.stage import LaunchInput
 from pipeline.stages.tables import rows_of
 from pipeline.store.hashing import checkpoint_hash
+from pipeline.store.label_history import copy_label_history
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import read_stage, require_output, require_stage
@@ -86,11 +87,12 @@ def backtest(
             if arm == "plain":
                 of_arm = _best_plain(
                     of_arm, folder / f"seed-{seed}", launch_data, launch_month, measured[0], checkpoint,
-                    request=request, clock=clock, progress=progress,
+                    source=source, request=request, clock=clock, progress=progress,
                 )  # fmt: skip
             ensure_launched(
                 space, of_arm, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress
             )
+            copy_label_history(source, space)
             for month in months:
                 run_month(
                     space,
@@ -218,6 +220,7 @@ def _best_plain(
     month: Month,
     checkpoint: Path,
     *,
+    source: Workspace,
     request: Request,
     clock: Clock,
     progress: Progress,
@@ -230,6 +233,7 @@ def _best_plain(
         ensure_launched(
             space, tried, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress
         )
+        copy_label_history(source, space)
         wish = replace(request, until="finetune", allow_gap=True)
         run_month(space, tried, month, request=wish, clock=clock, progress=progress)
         attempt = space.latest_attempt(month)

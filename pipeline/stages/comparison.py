@@ -7,13 +7,14 @@ from pipeline.config import Config
 from pipeline.errors import NoInput
 from pipeline.evaluation.gate import Verdict, judge
 from pipeline.evaluation.scorecard import Scorecard
+from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.stages.checkpoint_labels import checkpoint_labels
-from pipeline.stages.evaluate import answers, compare, unknown_labels
-from pipeline.stages.gate_evidence import gate_limits, held_rows, worn_rows
-from pipeline.stages.golden_sets import golden_file, read_golden
-from pipeline.stages.lineage import ancestors, require_sound
+from pipeline.stages.evaluate import answers, compare, present_answers, unknown_labels
+from pipeline.stages.gate_evidence import gate_limits, held_rows, present_names, worn_rows
+from pipeline.stages.golden_sets import golden_file, present_golden_sets, read_golden
+from pipeline.stages.lineage import ancestors, label_changes, require_sound
 from pipeline.stages.tables import labels_of
 from pipeline.store.records import Manifest
 from pipeline.store.run_directory import Found, Workspace
@@ -67,13 +68,24 @@ def compare_checkpoints(
     else:
         path = _existing(workspace, golden)
         files = {path.stem: path}
-    sets = [read_golden(file, name=name) for name, file in files.items()]
+    line = ancestors(workspace, base.ref)
+    # of two models of the workspace, the later one says what labels are called
+    months = [ref.month for ref in (found.ref, base.ref) if ref is not None]
+    last = Month.parse(max(months, default="9999-12"))
+    changes = label_changes(workspace, line or ancestors(workspace, found.ref), last)
+    written = [read_golden(file, name=name) for name, file in files.items()]
+    sets, retired = present_golden_sets(written, changes)
     length = config.model.max_length
-    after = answers(found.checkpoint, sets, max_length=length, device=device, progress=progress)
-    before = answers(base.checkpoint, sets, max_length=length, device=device, progress=progress)
+    after, before = (
+        present_answers(
+            answers(checkpoint, sets, max_length=length, device=device, progress=progress), changes
+        )
+        for checkpoint in (found.checkpoint, base.checkpoint)
+    )
     limits = gate_limits(config)
     card = compare(sets, before, after, own=own, confidence=limits.confidence)
     known = labels_of(found.run) if found.run is not None else checkpoint_labels(found.checkpoint)
+    known = LabelSet(tuple(dict.fromkeys(map(changes.name_of, known.names))))
     prior = [item for item in sets if item.name != own]
     verdict = judge(
         card,
@@ -82,13 +94,14 @@ def compare_checkpoints(
             prior,
             before,
             after,
-            known=checkpoint_labels(base.checkpoint),
+            known=present_names(checkpoint_labels(base.checkpoint), changes),
             last=base.ref.month if base.ref is not None and golden == PRIOR_MONTHS else None,
             confidence=limits.confidence,
         ),
-        worn=worn_rows(workspace, ancestors(workspace, base.ref), prior, after, confidence=limits.confidence),
+        worn=worn_rows(workspace, line, prior, after, changes=changes, confidence=limits.confidence),
         missing=missing,
         unknown=unknown_labels(sets, known),
+        retired=retired,
         own_required=golden == PRIOR_MONTHS,
     )
     return ComparisonResult(_shown(workspace, found), _shown(workspace, base), card, verdict)

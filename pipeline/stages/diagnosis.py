@@ -135,6 +135,9 @@ def recorded_movements(workspace: Workspace, manifest: Manifest) -> "list[Moveme
     Raises:
         ArtifactCorrupt: the weights of the parent or the candidate are not those that were recorded.
     """
+    import torch
+
+    from pipeline.ewc.closed_rows import closed_in
     from pipeline.ewc.movement import movements
 
     if manifest.parent is None or manifest.candidate is None:
@@ -146,6 +149,10 @@ def recorded_movements(workspace: Workspace, manifest: Manifest) -> "list[Moveme
         verify_checkpoint(workspace, checkpoint)
     fisher, _ = read_fisher(base / FISHER_FILE)
     anchor, parameters = _tensors(base), _tensors(workspace.resolve(manifest.candidate.path))
+    # a merged or retired label's row was taken away, not moved
+    for name, ids in closed_in(parameters).items():
+        for tensors in (anchor, parameters):
+            tensors[name] = tensors[name].index_fill(0, torch.tensor(ids), 0.0)
     known = {name: tensor for name, tensor in fisher.items() if name in anchor and name in parameters}
     return movements(parameters, anchor, known)
 

@@ -12,6 +12,7 @@ from pipeline.evaluation.gate import Check, Verdict, judge, named
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.evaluation.quality import Quality, calibration_error, macro_f1
 from pipeline.evaluation.scorecard import Scorecard, score, scorecard, scorecard_from_record
+from pipeline.label_changes import LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.progress import Progress
@@ -24,9 +25,10 @@ from pipeline.stages.gate_evidence import (
     gate_limits,
     held_rows,
     predictions_file,
+    present_names,
     worn_rows,
 )
-from pipeline.stages.golden_sets import golden_files, golden_hashes, recorded_golden_sets
+from pipeline.stages.golden_sets import golden_files, golden_hashes, present_golden_sets, recorded_golden_sets
 from pipeline.stages.ingest import is_other_input
 from pipeline.stages.lineage import ancestors, finished_attempt, refused_months
 from pipeline.stages.stage import RunContext, Stage
@@ -71,6 +73,14 @@ def answers(
             said[item.name] = predict(classifier, [row.text for row in item.rows], max_length)
             advance(len(item.rows))
     return said
+
+
+def present_answers(said: Answers, changes: LabelChanges) -> Answers:
+    """A model's answers under the labels' present names, so that what was renamed or merged since is no mistake."""
+    return {
+        name: [(changes.name_of(label), confidence) for label, confidence in rows]
+        for name, rows in said.items()
+    }
 
 
 def compare(
@@ -212,16 +222,20 @@ def _require_the_ingested(context: RunContext, files: dict[Month, Path]) -> None
 
 
 def _body(context: RunContext, folder: Path) -> None:
-    files = _golden(context)
+    files, changes = _golden(context), context.label_changes
     _require_the_ingested(context, files)
-    golden = list(recorded_golden_sets(context.workspace, files, context.inputs).values())
+    written = recorded_golden_sets(context.workspace, files, context.inputs)
+    golden, retired = present_golden_sets(written.values(), changes)
     options: dict[str, Any] = {
         "max_length": context.config.model.max_length,
         "device": context.device,
         "progress": context.progress,
     }
     after = answers(context.output("finetune") / CHECKPOINT_FOLDER, golden, **options)
-    before = answers(context.workspace.root / context.base.path, golden, **options) if context.base else None
+    before = None
+    if context.base is not None:
+        said = answers(context.workspace.root / context.base.path, golden, **options)
+        before = present_answers(said, changes)
     unknown = unknown_labels(golden, labels_of(context.attempt))
     limits = gate_limits(context.config)
     card = compare(golden, before, after, own=str(context.month), confidence=limits.confidence)
@@ -229,7 +243,7 @@ def _body(context: RunContext, folder: Path) -> None:
         verdict = Verdict(True, (Check("launch", True, "the first champion has nothing to forget"),))
     else:
         prior = [item for item in golden if item.name != str(context.month)]
-        known = checkpoint_labels(context.workspace.root / context.base.path)
+        known = present_names(checkpoint_labels(context.workspace.root / context.base.path), changes)
         line = ancestors(context.workspace, context.base)
         verdict = judge(
             card,
@@ -237,9 +251,12 @@ def _body(context: RunContext, folder: Path) -> None:
             held=held_rows(
                 prior, before, after, known=known, last=context.base.month, confidence=limits.confidence
             ),
-            worn=worn_rows(context.workspace, line, prior, after, confidence=limits.confidence),
+            worn=worn_rows(
+                context.workspace, line, prior, after, changes=changes, confidence=limits.confidence
+            ),
             missing=missing_golden(context),
             unknown=unknown,
+            retired=retired,
         )
     write_parquet(folder / PREDICTIONS_FILE, _prediction_rows(golden, before, after), PREDICTION_COLUMNS)
     atomic.write_json(folder / SCORECARD_FILE, asdict(card))

@@ -12,7 +12,7 @@ from pipeline.stages.fisher import recorded_fisher
 from pipeline.stages.ingest import ADOPTED_INPUT, LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.links import tell_links
-from pipeline.stages.preparation import prepare
+from pipeline.stages.preparation import prepare, relabelled
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.checkpoints import copy_checkpoint
@@ -102,7 +102,11 @@ def _body(context: RunContext, folder: Path) -> None:
             raise changed_input(adopted)
         _save_reports(folder, [], [])
     elif context.base is not None and not context.recipe.trains:
-        _copy_checkpoint(context.workspace.root / context.base.path, target)
+        source = context.workspace.root / context.base.path
+        if context.new_label_changes.changes:
+            _relabelled_checkpoint(context, source, target)
+        else:
+            _copy_checkpoint(source, target)
         _save_reports(folder, [], [])
     else:
         _train(context, folder, target)
@@ -115,11 +119,19 @@ def _copy_checkpoint(source: Path, target: Path) -> None:
     copy_checkpoint(source, target)
 
 
+def _relabelled_checkpoint(context: RunContext, source: Path, target: Path) -> None:
+    from pipeline.modeling.checkpoint import load_classifier, save_classifier
+
+    atomic.make_folder(target)
+    save_classifier(relabelled(context, load_classifier(source)), target)
+
+
 def _train(context: RunContext, folder: Path, target: Path) -> None:
     import torch
 
     from pipeline.ewc.deltas import group_deltas
     from pipeline.modeling.checkpoint import save_classifier
+    from pipeline.modeling.closed_labels import close_rows_, without_rows
 
     fisher_file = context.workspace.root / recorded_fisher(context).path if context.uses_fisher else None
     if context.base is None or context.recipe.from_scratch:
@@ -138,11 +150,14 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     corrections = correct(ready)
     if corrections:
         atomic.write_json(folder / CORRECTIONS_FILE, corrections)
+    close_rows_(classifier.model, ready.closed)  # weight decay moves what no row trains
     with torch.no_grad():
         named = {
             name: p for name, p in classifier.model.named_parameters() if fisher is None or name in fisher
         }
-        deltas = group_deltas(named, ready.anchor, fisher)
+        # rows that were taken away would hide in their bias what the others did
+        moved, anchor = (without_rows(t, classifier.model, ready.closed) for t in (named, ready.anchor))
+        deltas = group_deltas(moved, anchor, fisher)
     classifier.model.to("cpu")
     atomic.make_folder(target)
     save_classifier(classifier, target)

@@ -1,6 +1,6 @@
 """What the gate judges by beside the scorecard: the rows that could be lost, and the reference of each golden set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from pipeline.evaluation.golden import GoldenRow, GoldenSet
 from pipeline.evaluation.power import power_of
 from pipeline.evaluation.reference import surely_better
 from pipeline.evaluation.scorecard import GoldenScore, Scorecard, score, scorecard
+from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.store.records import CheckpointRef, Manifest
 from pipeline.store.run_directory import Workspace
@@ -48,7 +49,7 @@ def held_rows(
     before: Answers,
     after: Answers,
     *,
-    known: LabelSet,
+    known: Container[str],
     last: str | None,
     confidence: float,
 ) -> Scorecard:
@@ -60,7 +61,7 @@ def held_rows(
     Args:
         golden: prior golden sets, named by month.
         before, after: what the model before and the candidate say about each row.
-        known: the labels of the model before.
+        known: the labels of the model before, under present names.
         last: its month; None where it has none, and all sets are taken.
         confidence: of the intervals.
     """
@@ -76,12 +77,18 @@ def held_rows(
     return scorecard(None, scores, confidence=confidence)
 
 
+def present_names(labels: LabelSet, changes: LabelChanges) -> set[str]:
+    """What a model's labels are called now; merged ones have one name."""
+    return {changes.name_of(name) for name in labels.names}
+
+
 def worn_rows(
     workspace: Workspace,
     line: Sequence[CheckpointRef],
     golden: Sequence[GoldenSet],
     after: Answers,
     *,
+    changes: LabelChanges = NO_CHANGES,
     confidence: float,
 ) -> Scorecard | None:
     """The candidate's scorecard beside each prior golden set's reference; None where no set has one.
@@ -91,9 +98,10 @@ def worn_rows(
         line: the promoted models, oldest first.
         golden: prior golden sets.
         after: what the candidate says about each row.
+        changes: of labels; recorded answers and golden labels of earlier months are read under present names.
         confidence: of the intervals.
     """
-    recorded = [_recorded(predictions_file(workspace, ref)) for ref in line]
+    recorded = [_recorded(predictions_file(workspace, ref), changes) for ref in line]
     scores = []
     for item in golden:
         best = _reference(item, [answers.get(item.name, {}) for answers in recorded])
@@ -135,12 +143,13 @@ def _key(row: GoldenRow) -> _Key:
     return row.id, row.label
 
 
-def _recorded(file: Path) -> dict[str, dict[_Key, Answer]]:
+def _recorded(file: Path, changes: LabelChanges) -> dict[str, dict[_Key, Answer]]:
     """Golden set name to what a model said about each of its rows."""
     said: dict[str, dict[_Key, Answer]] = {}
     for row in read_parquet(file):
-        answer = str(row["after"]), float(str(row["after_confidence"]))
-        said.setdefault(str(row["golden"]), {})[str(row["id"]), str(row["label"])] = answer
+        key = str(row["id"]), changes.name_of(str(row["label"]))
+        answer = changes.name_of(str(row["after"])), float(str(row["after_confidence"]))
+        said.setdefault(str(row["golden"]), {})[key] = answer
     return said
 
 

@@ -1,15 +1,18 @@
 """Find and read the golden sets of months."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.errors import BadData
-from pipeline.evaluation.golden import GoldenSet, parse_golden
+from pipeline.evaluation.golden import GoldenSet, parse_golden, present_golden
+from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
 from pipeline.store.hashing import sha256_file
 from pipeline.store.run_directory import Workspace
 from pipeline.store.tables import changed_input, read_table
 
+logger = logging.getLogger("retrain")
 OWN_GOLDEN_FILE = "golden.jsonl"
 """What `ingest.golden_fraction` sets aside, in the ingest folder of the month's attempt."""
 
@@ -78,3 +81,32 @@ def read_golden(file: Path, *, name: str, sha256: str | None = None) -> GoldenSe
     return parse_golden(
         [row.value for row in rows if isinstance(row.value, dict)], name=name, where=str(file)
     )
+
+
+def present_golden_sets(
+    written: Iterable[GoldenSet], changes: LabelChanges
+) -> tuple[list[GoldenSet], dict[str, int]]:
+    """Golden sets as they count now, and how many rows of each are left out because their label is retired.
+
+    A set of nothing but retired labels is left out, too. Both are told.
+
+    Args:
+        written: as their files have them.
+        changes: of labels.
+    """
+    sets: list[GoldenSet] = []
+    retired: dict[str, int] = {}
+    for old in written:
+        golden = present_golden(old, changes)
+        lacking = len(old.rows) - len(golden.rows)
+        if lacking:
+            retired[old.name] = lacking
+            logger.info(
+                "eval: golden set %s: %d of %d rows have a retired label and are left out",
+                old.name,
+                lacking,
+                len(old.rows),
+            )
+        if golden.rows or not lacking:
+            sets.append(golden)
+    return sets, retired

@@ -11,6 +11,7 @@ from pipeline.evaluation.scorecard import Scorecard
 from pipeline.months import Month
 from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorded_verdict
 from pipeline.stages.finetune import DELTAS_FILE
+from pipeline.stages.lineage import ancestors, label_changes
 from pipeline.stages.month_contents import SUMMARY_FILE, cut_texts
 from pipeline.store import atomic
 from pipeline.store.records import Manifest
@@ -34,10 +35,12 @@ class History:
 
     Attributes:
         champion: the registry's, as plain values; None before the launch.
+        label_changes: in words, those that come into force later among them.
         matrix: of each month's newest evaluated attempt.
     """
 
     champion: dict[str, Any] | None
+    label_changes: tuple[str, ...]
     attempts: tuple[AttemptSummary, ...]
     matrix: AccuracyMatrix
 
@@ -84,6 +87,7 @@ def workspace_history(workspace: Workspace) -> History:
                 cards[str(month)] = recorded_scorecard(attempt.stage("eval"))
     return History(
         champion=champion.model_dump(mode="json") if champion is not None else None,
+        label_changes=tuple(map(str, label_changes(workspace, ancestors(workspace, champion)).changes)),
         attempts=tuple(attempts),
         matrix=accuracy_matrix(cards),
     )
@@ -115,6 +119,7 @@ def attempt_details(workspace: Workspace, ref: str) -> AttemptDetails:
         ),
         **cut_texts(summary),
         "new labels": ", ".join(summary.get("new_labels", [])) or "none",
+        **({"label changes": "; ".join(changes)} if (changes := summary.get("new_label_changes")) else {}),
         "penalty": ", ".join(f"{k} {_short(v)}" for k, v in (manifest.penalty or {"kind": "none"}).items()),
         **({"failed": failure} if (failure := _last_failure(attempt)) else {}),
         "folder": str(attempt.folder),

@@ -27,14 +27,14 @@ from pipeline.months import Month
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.checkpoint_labels import checkpoint_labels
 from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
-from pipeline.stages.lineage import ancestors, refused_months
+from pipeline.stages.lineage import ancestors, carried_months, why_not_learned
 from pipeline.stages.links import shown_path, tell_links
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
-from pipeline.store.hashing import checkpoint_hash, sha256_file
+from pipeline.store.hashing import checkpoint_hash, sha256_file, sha256_json
 from pipeline.store.run_directory import Workspace
-from pipeline.store.stage_directory import require_output
+from pipeline.store.stage_directory import read_stage, require_output
 from pipeline.store.tables import (
     SUFFIXES,
     ColumnType,
@@ -48,6 +48,7 @@ from pipeline.store.tables import (
 ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
 TRAIN_FILE, VALIDATION_FILE = "train.parquet", "validation.parquet"
 FEEDBACK_INPUT, BASE_INPUT, ADOPTED_INPUT = "feedback ", "base checkpoint", "adopted checkpoint"
+CHANGES_INPUT = "label changes"
 """How the record names inputs: each file of feedback after this word, checkpoints, and golden sets by path."""
 REJECTED_FILE, LABELS_FILE = "rejected.jsonl", "labels.json"
 logger = logging.getLogger("retrain")
@@ -135,10 +136,12 @@ def _patterns(config: Config) -> list[str]:
 
 
 def _months(context: RunContext) -> list[Month]:
-    """The months whose feedback is learned: refused earlier ones first, then the month itself."""
+    """The months whose feedback is learned: earlier ones that no champion learned first, then the month itself."""
     if context.base is None or not context.config.ingest.carry_refused:
         return [context.month]
-    return [*refused_months(context.workspace, context.base, context.month), context.month]
+    record = read_stage(context.output("ingest"))
+    recorded: Any = record.config.get("months", ()) if record is not None else ()
+    return [*carried_months(context.workspace, context.base, context.month, recorded), context.month]
 
 
 def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
@@ -179,12 +182,14 @@ def _inputs(context: RunContext) -> dict[str, str]:
         inputs[BASE_INPUT] = context.base.sha256
     elif context.launch is not None and context.launch.checkpoint is not None:
         inputs[ADOPTED_INPUT] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
+    if context.label_changes.changes:
+        inputs[CHANGES_INPUT] = sha256_json(context.label_changes.as_records())
     return inputs
 
 
 def is_other_input(name: str) -> bool:
     """Whether a recorded input of this stage is no golden set."""
-    return name in (BASE_INPUT, ADOPTED_INPUT) or name.startswith(FEEDBACK_INPUT)
+    return name in (BASE_INPUT, ADOPTED_INPUT, CHANGES_INPUT) or name.startswith(FEEDBACK_INPUT)
 
 
 def _input_name(context: RunContext, month: Month, file: Path) -> str:
@@ -247,7 +252,8 @@ def _check(
             len(records),
         )
     assert context.base is not None
-    labels = checkpoint_labels(context.workspace.root / context.base.path)
+    changes = context.label_changes
+    labels = changes.renamed(checkpoint_labels(context.workspace.root / context.base.path))
     by_month: dict[Month, Sequence[Row]] = {}
     rejected: list[Rejection] = []
     count = 0
@@ -260,9 +266,18 @@ def _check(
             golden_texts=golden_texts,
             golden_alike=model.same(texts_of(records), tested),
             set_aside=_set_aside(context, month, golden),
+            changes=changes,
         )
         labels = checked.labels
         by_month[month] = checked.rows
+        if month != context.month:
+            logger.info(
+                "ingest: %s %s: its %d rows are learned with %s",
+                month,
+                why_not_learned(context.workspace, month),
+                len(checked.rows),
+                context.month,
+            )
         rejected.extend(checked.rejected)
         count += len(checked.rows) + len(checked.rejected)
     return CheckedRows(tuple(_joined(by_month)), labels, tuple(rejected)), count
@@ -302,9 +317,11 @@ def _body(context: RunContext, folder: Path) -> None:
     where = ", ".join(shown_path(context.workspace, file) for file in read)
     if not checked.rows:
         raise BadData(f"{where}: none of {count} rows can be used. {_reasons(checked, folder)}")
-    if len(checked.rejected) > limit * count:
+    retired = sum(rejection.retired for rejection in checked.rejected)
+    bad = len(checked.rejected) - retired  # what was retired on purpose says nothing bad about the rest
+    if bad > limit * (count - retired):
         raise BadData(
-            f"{where}: {len(checked.rejected)} of {count} rows are refused, at most {100 * limit:g}% may be "
+            f"{where}: {bad} of {count - retired} rows are refused, at most {100 * limit:g}% may be "
             f"(ingest.max_rejected). {_reasons(checked, folder)}"
         )
     if context.launch is not None and len(checked.labels) < 2:
@@ -316,9 +333,10 @@ def _body(context: RunContext, folder: Path) -> None:
     new = checked.labels.names[len(known) :]
     if checked.rejected:
         logger.info(
-            "ingest: %d of %d rows are refused; rejected.jsonl says why. First: %s",
+            "ingest: %d of %d rows are refused%s; rejected.jsonl says why. First: %s",
             len(checked.rejected),
             count,
+            f", {retired} of them because their label is retired" if retired else "",
             _reason(checked.rejected[0]),
         )
     rows, aside = list(checked.rows), list[Row]()
@@ -364,8 +382,9 @@ def _body(context: RunContext, folder: Path) -> None:
             "lengths": asdict(lengths),
             "golden_lengths": asdict(golden_lengths),
             "kinds": dict(sorted(Counter(row.kind for row in checked.rows).items())),
-            "labels": len(checked.labels),
+            "labels": len(checked.labels) - len(context.label_changes.closed_ids(checked.labels)),
             "new_labels": list(new) if context.base else [],
+            **_changed_labels(context, retired),
         },
     )
 
@@ -374,6 +393,15 @@ def _apart(model: ModelsEye, rows: list[Row], aside: list[Row]) -> tuple[list[Ro
     """(kept, golden) again, with golden rows that a kept row is to the model put back: it would be tested on them."""
     back = model.same((row.text for row in aside), (row.text for row in rows))
     return rows + [row for row in aside if row.text in back], [row for row in aside if row.text not in back]
+
+
+def _changed_labels(context: RunContext, retired: int) -> dict[str, Any]:
+    """What the summary says of label changes, in workspaces that have some."""
+    changes = context.label_changes
+    if not changes.changes:
+        return {}
+    new = [str(change) for change in context.new_label_changes.changes]
+    return {"label_changes": changes.as_records(), "new_label_changes": new, "rejected_retired": retired}
 
 
 def _learned_golden_rows(context: RunContext, own: GoldenSet | None) -> int:

@@ -1,11 +1,18 @@
 """Where a month starts from, and which months came before it."""
 
+from collections.abc import Collection, Sequence
+
 from pipeline.errors import NoInput, UsageError
+from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.months import Month
+from pipeline.store.label_history import read_label_changes
 from pipeline.store.records import CheckpointRef, Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
+from pipeline.store.removed import removed_month, removed_months
 from pipeline.store.run_directory import Found, RunDirectory, Workspace
+from pipeline.store.stage_directory import read_stage
 
+_LAST = Month(9999, 12)
 _MONTHS_NAMED = 6
 """How many months a message names."""
 
@@ -17,6 +24,18 @@ def ancestors(workspace: Workspace, checkpoint: CheckpointRef | None) -> list[Ch
         line.append(checkpoint)
         checkpoint = workspace.attempt(checkpoint.attempt).read_manifest().parent
     return line[::-1]
+
+
+def label_changes(workspace: Workspace, line: Sequence[CheckpointRef], last: Month = _LAST) -> LabelChanges:
+    """The changes of labels that are in force in a month, for models that descend from a launch.
+
+    Args:
+        line: the line of descent, the launch first; empty for a launch itself, to which no change applies.
+        last: the month; without one also those that come into force later.
+    """
+    if not line:
+        return NO_CHANGES
+    return read_label_changes(workspace).between(Month.parse(line[0].month), last)
 
 
 def base_for(workspace: Workspace, month: Month) -> CheckpointRef:
@@ -53,21 +72,77 @@ def _is_frozen(workspace: Workspace, checkpoint: CheckpointRef) -> bool:
 
 
 def refused_months(workspace: Workspace, base: CheckpointRef, month: Month) -> list[Month]:
-    """Months since the base whose candidate was refused or frozen: their feedback has not been learned yet."""
-    refused = []
-    for between in workspace.months():
-        if not base.month < str(between) < str(month):
-            continue
-        manifest = _finished(workspace, between)
-        if manifest is not None and manifest.candidate is not None:
-            refused.append(between)
-    return refused
+    """Months since the base whose candidate was refused, frozen or rolled back: the base has not learned them."""
+    return [
+        between
+        for between in _months_known(workspace)
+        if base.month < str(between) < str(month) and _had_candidate(workspace, between)
+    ]
+
+
+def carried_months(
+    workspace: Workspace, base: CheckpointRef, month: Month, recorded: Collection[str] = ()
+) -> list[Month]:
+    """Earlier months whose feedback the base has not learned, so that it is learned along with the month's.
+
+    Beside those since the base they are months that were run late, when the champion was newer already. A month that was
+    promoted without such a one is not made stale by it: the next month takes it along.
+
+    Args:
+        recorded: the months that the attempt at hand took along already.
+    """
+    champion = read_registry(workspace).champion
+    goes_on = champion is None or champion.month < str(month)
+    line = ancestors(workspace, base)
+    learned = _learned_by(workspace, line)
+    return [
+        earlier
+        for earlier in _months_known(workspace)
+        if line[0].month < str(earlier) < str(month)
+        and (str(earlier) > base.month or (learned is not None and str(earlier) not in learned))
+        and (goes_on or str(earlier) in recorded)
+        and _had_candidate(workspace, earlier)
+    ]
+
+
+def why_not_learned(workspace: Workspace, month: Month) -> str:
+    """What became of a month that has to be learned along with a later one, in words."""
+    if any(entry.checkpoint.month == str(month) for entry in read_registry(workspace).history):
+        return "was rolled back"
+    attempt = finished_attempt(workspace, month)
+    verdict = attempt.read_manifest().verdict if attempt is not None else None
+    return "was not promoted" if verdict is None or verdict.passed else "was refused"
+
+
+def _learned_by(workspace: Workspace, line: Sequence[CheckpointRef]) -> set[str] | None:
+    """The months whose feedback a line of checkpoints was trained on; None where an early release did not record it."""
+    learned: set[str] = set()
+    for ref in line[1:]:
+        record = read_stage(workspace.attempt(ref.attempt).stage("ingest"))
+        months = record.config.get("months") if record is not None else None
+        if not isinstance(months, list):
+            return None
+        learned |= {str(month) for month in months}
+    return learned
+
+
+def _months_known(workspace: Workspace) -> list[Month]:
+    """The months that have attempts, or had some that were removed."""
+    return sorted({*workspace.months(), *removed_months(workspace)})
+
+
+def _had_candidate(workspace: Workspace, month: Month) -> bool | None:
+    """Whether a month's newest finished attempt made a candidate, or found no feedback; None where none finished."""
+    manifest = _finished(workspace, month)
+    if manifest is not None:
+        return manifest.candidate is not None
+    removed = removed_month(workspace, month)
+    return None if removed is None else removed.had_candidate
 
 
 def recorded_as_empty(workspace: Workspace, month: Month) -> bool:
     """Whether the month's newest finished attempt says that there was no feedback."""
-    manifest = _finished(workspace, month)
-    return manifest is not None and manifest.candidate is None
+    return _had_candidate(workspace, month) is False
 
 
 def require_no_gap(workspace: Workspace, base: CheckpointRef, month: Month) -> None:
@@ -76,9 +151,9 @@ def require_no_gap(workspace: Workspace, base: CheckpointRef, month: Month) -> N
     Raises:
         UsageError: naming the missing months.
     """
-    begun = set(workspace.months())
+    known = set(_months_known(workspace))
     missing = [
-        str(m) for m in months_between(base, month) if m not in begun or _finished(workspace, m) is None
+        str(m) for m in months_between(base, month) if m not in known or _had_candidate(workspace, m) is None
     ]
     if missing:
         named = ", ".join(missing[:_MONTHS_NAMED])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pipeline.errors import RetrainError, UsageError
 from pipeline.stages.golden_sets import OWN_GOLDEN_FILE
-from pipeline.stages.lineage import ancestors
+from pipeline.stages.lineage import ancestors, finished_attempt
 from pipeline.store import atomic
 from pipeline.store.registry import read_registry
+from pipeline.store.removed import RemovedMonth, record_removed
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.verification import Verification, verify_attempt, verify_workspace
 
@@ -93,6 +94,8 @@ def removable(workspace: Workspace, keep: int) -> list[Kept]:
 def remove(workspace: Workspace, attempts: list[Kept]) -> int:
     """Remove the attempts that nothing needs, each one whole; with the workspace's lock held.
 
+    Of each month a record of what it was stays, so that a rollback to before it finds that it was run.
+
     Returns:
         How many bytes they had.
 
@@ -100,6 +103,15 @@ def remove(workspace: Workspace, attempts: list[Kept]) -> int:
         AccessDenied, CannotWrite: as `atomic.remove_tree`.
     """
     freed = 0
+    going = {kept.attempt for kept in attempts if kept.reason is None}
+    for month in workspace.months():
+        newest = finished_attempt(workspace, month)
+        if newest is not None and newest.attempt in going:
+            had_candidate = newest.read_manifest().candidate is not None
+            record_removed(
+                workspace,
+                RemovedMonth(month=str(month), attempt=newest.attempt, had_candidate=had_candidate),
+            )
     for kept in attempts:
         if kept.reason is not None:
             continue

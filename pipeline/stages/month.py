@@ -250,6 +250,8 @@ def _tell_recipe(context: RunContext, journal: Journal) -> None:
     """Say what is done about forgetting in this month, and why."""
     if context.base is None:
         return
+    for change in context.new_label_changes.changes:
+        journal.tell("label change", f"{context.month}: {change}", **change.as_record())
     journal.tell("recipe", f"{context.month} recipe: {context.recipe.why}")
     warning = unprotected_growth(context.recipe, context.contents)
     if warning is not None:
@@ -336,7 +338,9 @@ def _decide(context: RunContext, *, request: Request, clock: Clock, journal: Jou
         _promote(context, candidate, gate, request=request, clock=clock)
     elif older and verdict.passed and champion is not None:
         journal.tell(
-            "kept", f"{context.month}: passed, but the champion is newer ({champion.month}); not promoted"
+            "kept",
+            f"{context.month}: passed, but the champion is newer ({champion.month}); not promoted"
+            + (", the next month learns its rows, too" if context.config.ingest.carry_refused else ""),
         )
     code = DONE if verdict.passed or forced else REFUSED
     manifest = context.attempt.read_manifest()

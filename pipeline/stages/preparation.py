@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import TrainSection
-from pipeline.feedback import Row
+from pipeline.feedback import Row, present_rows
 from pipeline.labels import LabelSet
 from pipeline.replay import replay_memory
 from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
@@ -15,6 +15,7 @@ from pipeline.stages.lineage import ancestors
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import examples, labels_of, rows_of, training_rows, validation_rows
 from pipeline.store.hashing import FISHER_FILE
+from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import verify_checkpoint
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Prepared:
         frozen: what the layers that stay as they are say about every row; None where none does.
         champion: name to shape of the champion's parameters, before its head grew.
         center: what the penalty pulls to, for the names in `fisher`, where that is not the anchor.
+        closed: ids of merged and retired labels: their rows of the head are not trained.
     """
 
     context: RunContext
@@ -63,6 +65,7 @@ class Prepared:
     frozen: "FrozenLayers | None"
     champion: dict[str, tuple[int, ...]]
     center: "dict[str, Tensor] | None" = None
+    closed: tuple[int, ...] = ()
 
     def penalty(self) -> "Consolidation | None":
         """The recipe's penalty; None for none, and at launch."""
@@ -122,9 +125,17 @@ class Prepared:
                 else None,
                 log_prior=self.log_prior,
                 distillation=self.distillation,
+                open_ids=self._open_ids(),
                 progress=self.context.progress,
                 resumption=resumption,
             )
+
+    def _open_ids(self) -> "Tensor | None":
+        import torch
+
+        from pipeline.modeling.closed_labels import open_ids
+
+        return torch.tensor(open_ids(len(self.classifier.labels), self.closed)) if self.closed else None
 
     def looked_up(self) -> "AbstractContextManager[None]":
         """While open, the classifier's frozen layers are looked up instead of run, for the rows made ready."""
@@ -138,16 +149,20 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         fisher_file: of the base; None for a training without penalty.
     """
     from pipeline.modeling.checkpoint import base_location, load_classifier, new_classifier, require_length
+    from pipeline.modeling.closed_labels import close_rows_, without_rows
     from pipeline.modeling.device import autocast_dtype, choose_device
     from pipeline.modeling.frozen_layers import remember_frozen_layers
     from pipeline.modeling.head import head_features, logits_of
 
     config, recipe = context.config, context.recipe
     labels = labels_of(context.attempt)
+    changes = context.label_changes
+    closed = changes.closed_ids(labels)
     settings: TrainSection = config.launch
     if context.base is None or recipe.from_scratch:
         location = base_location(config.model.base, context.workspace.root)
         classifier = new_classifier(location, labels, seed=config.seed)
+        close_rows_(classifier.model, closed)
     else:
         classifier = load_classifier(context.workspace.root / context.base.path)
         settings = config.train.model_copy(update={"layers": recipe.layers})
@@ -162,7 +177,11 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     memory = tokenised(memory_rows)
     validation = Validation(
         new=tokenised(rows_of(context.output("ingest"), VALIDATION_FILE)),
-        prior=tokenised(validation_rows(context.workspace, ancestors(context.workspace, context.base))),
+        prior=tokenised(
+            present_rows(
+                validation_rows(context.workspace, ancestors(context.workspace, context.base)), changes
+            )
+        ),
     )
     frozen = remember_frozen_layers(
         classifier,
@@ -175,12 +194,15 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     if context.base is not None and not recipe.from_scratch:
         log_prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
         grows = len(labels) > len(classifier.labels)
+        features = None
         if recipe.distills or grows:
             with frozen.looked_up(classifier.model) if frozen is not None else nullcontext():
                 features = head_features(classifier, train.encoded + memory.encoded)
-            if recipe.distills:
-                answers = logits_of(classifier.model, features)
-                taught = _distillation(context, answers, train, memory)
+        if recipe.distills and features is not None:
+            answers = logits_of(classifier.model, features)
+            taught = _distillation(context, answers, train, memory)
+        classifier = relabelled(context, classifier)
+        if features is not None:
             classifier = _with_new_labels(context, classifier, labels, train, memory, features, log_prior)
     anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
     fisher, center = None, None
@@ -188,6 +210,8 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         fisher, center = _separate_months(context, anchor)
     elif fisher_file is not None:
         fisher = _aligned_fisher(fisher_file, anchor)
+    if fisher is not None:  # what is closed has nothing to forget
+        fisher = without_rows(fisher, classifier.model, closed)
     return Prepared(
         context=context,
         classifier=classifier,
@@ -203,7 +227,17 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         champion=champion,
         center=center,
         frozen=frozen,
+        closed=closed,
     )
+
+
+def relabelled(context: RunContext, classifier: "Classifier") -> "Classifier":
+    """The base classifier with the changes of labels that are in force in the month."""
+    from pipeline.modeling.closed_labels import with_label_changes
+
+    changes, new = context.label_changes, context.new_label_changes
+    labels = changes.renamed(classifier.labels)
+    return with_label_changes(classifier, labels, new.merges(labels), changes.closed_ids(labels))
 
 
 def _training_rows(context: RunContext) -> list[Row]:
@@ -212,7 +246,7 @@ def _training_rows(context: RunContext) -> list[Row]:
     if not context.recipe.from_scratch:
         return own
     line = ancestors(context.workspace, context.base)
-    tables = [training_rows(context.workspace.attempt(checkpoint.attempt)) for checkpoint in line]
+    tables = [_present_table(context, checkpoint) for checkpoint in line]
     return list({row.key: row for table in [*tables, own] for row in table}.values())
 
 
@@ -222,10 +256,15 @@ def _memory(context: RunContext) -> list[Row]:
         return []
     replay = context.config.replay
     line = ancestors(context.workspace, context.base)
-    tables = [training_rows(context.workspace.attempt(checkpoint.attempt)) for checkpoint in line]
+    tables = [_present_table(context, checkpoint) for checkpoint in line]
     return replay_memory(
         tables, launch_rows=replay.launch_rows, month_rows=replay.month_rows, seed=context.config.seed
     )
+
+
+def _present_table(context: RunContext, checkpoint: CheckpointRef) -> list[Row]:
+    """What an ancestor was trained on, as it counts now."""
+    return present_rows(training_rows(context.workspace.attempt(checkpoint.attempt)), context.label_changes)
 
 
 def _distillation(
@@ -234,11 +273,17 @@ def _distillation(
     """The champion's answers, [N, C] before its head grew, for the month's rows and then the replayed ones."""
     import torch
 
+    from pipeline.modeling.closed_labels import open_teacher
     from pipeline.modeling.task_loss import Distillation
 
     distill, known = context.config.distill, answers.shape[1]
     new = [distill.new_weight if label_id < known else 0.0 for label_id in train.label_ids]
     weights = torch.tensor(new + [distill.replay_weight] * len(memory))
+    labels, changes = labels_of(context.attempt), context.label_changes
+    closed = changes.closed_ids(labels)
+    if closed:
+        merges = context.new_label_changes.merges(labels)
+        answers = open_teacher(answers, merges, closed, distill.temperature)
     return Distillation(answers, weights, distill.temperature)
 
 

@@ -22,7 +22,7 @@ from pipeline.stages.lineage import ancestors
 from pipeline.stages.month_contents import SUMMARY_FILE, cut_texts
 from pipeline.stages.tune_record import recorded_frontier
 from pipeline.store import atomic
-from pipeline.store.records import Manifest
+from pipeline.store.records import CheckpointRef, Manifest
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import find_output
 from pipeline.store.tables import read_jsonl
@@ -117,7 +117,9 @@ def report_contents(workspace: Workspace, attempt: RunDirectory, *, include_text
         frontier=recorded_frontier(attempt),
         counts=_counts(summary),
         refused=_refused(attempt, include_text=include_text),
-        lineage=tuple(Ancestor(ref.month, ref.attempt, ref.sha256) for ref in line),
+        lineage=tuple(
+            Ancestor(ref.month, ref.attempt, ref.sha256, _label_changes(workspace, ref)) for ref in line
+        ),
         texts=_texts(workspace, manifest, card) if include_text and card else {},
         command=_command(manifest),
         facts=_facts(manifest),
@@ -150,6 +152,12 @@ def _cells(workspace: Workspace, manifest: Manifest) -> "tuple[GroupCell, ...]":
     return tuple(GroupCell(m.group, m.kind, m.relative, m.weighted_share) for m in in_order)
 
 
+def _label_changes(workspace: Workspace, ref: CheckpointRef) -> tuple[str, ...]:
+    """What became of labels with a checkpoint, as its ingest recorded it."""
+    summary: Any = _read_json(workspace.attempt(ref.attempt).stage("ingest"), SUMMARY_FILE) or {}
+    return tuple(summary.get("new_label_changes", ()))
+
+
 def _counts(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     names = {
         "rows": "rows",
@@ -167,6 +175,10 @@ def _counts(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     if summary.get("months"):
         counts.append(("feedback of", ", ".join(summary["months"])))
     counts.append(("new labels", ", ".join(summary.get("new_labels", [])) or "none"))
+    if summary.get("new_label_changes"):
+        counts.append(("label changes", "; ".join(summary["new_label_changes"])))
+    if summary.get("rejected_retired"):
+        counts.append(("refused because their label is retired", f"{summary['rejected_retired']:,}"))
     return tuple(counts)
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
+from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.recipe import MonthContents, Recipe, recipe_for
+from pipeline.stages.lineage import ancestors, label_changes
 from pipeline.stages.month_contents import recorded_contents
 from pipeline.store.records import CheckpointRef, StageRecord
 from pipeline.store.run_directory import RunDirectory, Workspace
@@ -68,6 +70,18 @@ class RunContext:
     def uses_fisher(self) -> bool:
         """Whether this attempt has a Fisher."""
         return self.base is not None and self.recipe.needs_fisher
+
+    @property
+    def label_changes(self) -> LabelChanges:
+        """The changes of labels that are in force in this month."""
+        return label_changes(self.workspace, ancestors(self.workspace, self.base), self.month)
+
+    @property
+    def new_label_changes(self) -> LabelChanges:
+        """Those of them that the base checkpoint does not have yet."""
+        if self.base is None:
+            return self.label_changes
+        return self.label_changes.between(Month.parse(self.base.month), self.month)
 
     def output(self, stage: str) -> Path:
         """The folder of a finished stage of this attempt."""

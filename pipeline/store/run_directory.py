@@ -186,6 +186,7 @@ class Workspace(os.PathLike[str]):
         self.runs = self.root / "runs"
         self.registry_file = self.root / "registry.json"
         self.champion_link = self.root / "champion"
+        self.label_changes_file = self.root / "label-changes.json"
 
     def __fspath__(self) -> str:
         return str(self.root)

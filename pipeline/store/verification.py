@@ -7,9 +7,11 @@ from pipeline.errors import ArtifactCorrupt, RetrainError
 from pipeline.store import atomic
 from pipeline.store.fisher_file import check_binding, check_values, read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files, sha256_file
+from pipeline.store.label_history import read_label_history
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
 from pipeline.store.remaking import remaking
+from pipeline.store.removed import removed_month, removed_months
 from pipeline.store.run_directory import STAGES, RunDirectory, Workspace
 from pipeline.store.stage_directory import read_stage, verify_stage
 
@@ -26,13 +28,19 @@ class Verification:
 
 
 def verify_workspace(workspace: Workspace) -> Verification:
-    """Verify the registry, the champion and every attempt; goes on after a problem, and writes nothing."""
+    """Verify the registry, the champion, the label changes and every attempt; goes on after a problem, and writes nothing."""
     problems: list[str] = []
     attempts = files = 0
     try:
         registry = read_registry(workspace)
         for ref in {entry.checkpoint.path: entry.checkpoint for entry in registry.history}.values():
             verify_checkpoint(workspace, ref)
+    except RetrainError as error:
+        problems.append(str(error))
+    try:
+        read_label_history(workspace)
+        for month in removed_months(workspace):
+            removed_month(workspace, month)
     except RetrainError as error:
         problems.append(str(error))
     try:

@@ -63,7 +63,18 @@ def test_the_commands_run_one_after_the_other(
         ran.append(words[1])
         if words[1] == "predict":
             assert json.loads(done.out)["text"] == "I was charged twice"
-    assert {"init", "launch", "run", "eval", "status", "promote", "rollback", "predict", "config"} <= set(ran)
+    assert {
+        "init",
+        "launch",
+        "run",
+        "eval",
+        "status",
+        "promote",
+        "rollback",
+        "predict",
+        "labels",
+        "config",
+    } <= set(ran)
 
 
 def _bring_data(workspace: Path, base: Path) -> None:

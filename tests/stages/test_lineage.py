@@ -8,7 +8,14 @@ import pytest
 
 from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
 from pipeline.months import Month
-from pipeline.stages.lineage import ancestors, base_for, refused_months, require_no_gap, require_sound
+from pipeline.stages.lineage import (
+    ancestors,
+    base_for,
+    carried_months,
+    refused_months,
+    require_no_gap,
+    require_sound,
+)
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import Workspace
 from tests.conftest import call
@@ -55,6 +62,28 @@ def test_a_gap_of_thousands_of_years_is_told_in_a_line(refused: Path) -> None:
         gap.value
     )
     assert refused_months(workspace, base, late) == [Month(2026, 2)]
+
+
+def test_a_month_that_was_run_late_is_learned_with_the_next(launched: Path) -> None:
+    """2026-02 was passed over, and run when 2026-03 was champion already."""
+    assert call("run", "--month", "2026-03", "--allow-gap", "--promote", "-w", launched).code == 0
+    late = call("run", "--month", "2026-02", "-w", launched)
+    assert late.code == 0
+    assert (
+        "passed, but the champion is newer (2026-03); not promoted, the next month learns its rows"
+        in late.err
+    )
+    workspace = Workspace(launched)
+    assert read_registry(workspace).champion.month == "2026-03"  # type: ignore[union-attr]
+    next_month = Month(2026, 4)
+    base = base_for(workspace, next_month)
+    assert carried_months(workspace, base, next_month) == [Month(2026, 2)]
+    # neither the champion's own month, finished without it, nor the late month is made stale by it
+    assert carried_months(workspace, base_for(workspace, Month(2026, 3)), Month(2026, 3)) == []
+    before = sorted(launched.rglob("*"))
+    for month in ("2026-02", "2026-03"):
+        assert "already done" in call("run", "--month", month, "--allow-gap", "-w", launched).out
+    assert sorted(launched.rglob("*")) == before
 
 
 def test_a_killed_attempt_is_gone_on_with(refused: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 from pipeline.errors import CannotWrite, UsageError
 from pipeline.stages.maintenance import removable, remove, verify
 from pipeline.store import atomic
+from pipeline.store.removed import RemovedMonth, record_removed
 from pipeline.store.run_directory import Workspace
+from tests import toy
 from tests.conftest import call
 from tests.store.samples import killed_at
 
@@ -124,3 +126,37 @@ def test_one_attempt_can_be_verified_alone(promoted: Path) -> None:
     found = verify(space, "2026-01")
     assert len(found.problems) == 1
     assert "labels.json: damaged" in found.problems[0]
+
+
+def test_a_rollback_past_a_month_that_was_removed_finds_that_it_was_run(refused: Path) -> None:
+    """2026-02 was refused and learned with 2026-03; after gc and a rollback, 2026-04 learns both again."""
+    assert call("run", "--month", "2026-03", "-w", refused).code == 0
+    assert call("gc", "--keep", "1", "-w", refused).code == 0
+    assert not (refused / "runs/2026-02/001").exists()
+    assert verify(Workspace(refused), None).problems == ()
+    assert call("rollback", "-w", refused).code == 0
+    april = toy.toy_stream().feedback["2026-03"]
+    rows = [
+        {
+            **row,
+            "id": f"april-{row['id']}",
+            "created_at": "2026-04-02T12:00:00Z",
+            "text": f"{row['text']} now",
+        }
+        for row in april
+    ]
+    toy.write_jsonl(refused / "feedback/2026-04.jsonl", rows)
+    done = call("run", "--month", "2026-04", "--until", "ingest", "-w", refused)
+    assert done.code == 0, done.err
+    assert "2026-02 was not promoted: its 30 rows are learned with 2026-04" in done.err
+    assert "2026-03 was rolled back: its 30 rows are learned with 2026-04" in done.err
+    assert verify(Workspace(refused), None).problems == ()
+
+
+def test_a_damaged_record_of_a_removed_month_is_found(superseded: Path) -> None:
+    space = Workspace(superseded)
+    record_removed(space, RemovedMonth(month="2026-02", attempt="2026-02/001", had_candidate=True))
+    assert verify(space, None).problems == ()
+    file = space.runs / "2026-02" / "removed.json"
+    file.write_text(file.read_text().replace("true", "false"))
+    assert "removed.json: damaged or changed by hand" in verify(space, None).problems[0]
