@@ -16,7 +16,7 @@ from pipeline.store import atomic
 from pipeline.store.environment import gather_environment
 from pipeline.store.lock import holder_of
 from pipeline.store.records import CheckpointRef
-from pipeline.store.registry import read_registry
+from pipeline.store.registry import link_problem, read_registry
 from pipeline.store.run_directory import Workspace
 
 LEAST_FREE_BYTES = 2**30
@@ -113,7 +113,9 @@ def _inputs(workspace: Workspace) -> list[Finding]:
         line = [Month.parse(ref.month) for ref in ancestors(workspace, champion)]
     except RetrainError as error:
         return [*found, Finding("registry", False, str(error))]
-    found.append(Finding("registry", True, f"champion of {line[-1]}" if line else "no champion yet"))
+    wrong_link = link_problem(workspace)
+    registered = f"champion of {line[-1]}" if line else "no champion yet"
+    found.append(Finding("registry", wrong_link is None, wrong_link or registered))
     lacking = [str(m) for m in line if golden_file(workspace, config.golden.path, m) is None]
     advice = f"none of {', '.join(lacking)}: the gate refuses without. Put them at {config.golden.path}"
     found.append(Finding("golden sets", not lacking, advice if lacking else f"of {len(line)} month(s)"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from pipeline.errors import NoInput, UsageError
+from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
 from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.months import Month
 from pipeline.store.label_history import read_label_changes
@@ -18,11 +18,22 @@ _MONTHS_NAMED = 6
 
 
 def ancestors(workspace: Workspace, checkpoint: CheckpointRef | None) -> list[CheckpointRef]:
-    """The checkpoint and all that it descends from, the launch first; empty for None."""
+    """The checkpoint and all that it descends from, the launch first; empty for None.
+
+    Raises:
+        ArtifactCorrupt: an attempt of the line is missing, or its manifest is damaged.
+    """
     line: list[CheckpointRef] = []
     while checkpoint is not None:
         line.append(checkpoint)
-        checkpoint = workspace.attempt(checkpoint.attempt).read_manifest().parent
+        attempt = checkpoint.attempt
+        try:
+            checkpoint = workspace.attempt(attempt).read_manifest().parent
+        except NoInput:
+            raise ArtifactCorrupt(
+                f"{workspace.runs / attempt}: is missing, though {line[0].attempt} descends from it. "
+                "Restore it from a backup, or make another candidate the champion: retrain promote REF"
+            ) from None
     return line[::-1]
 
 

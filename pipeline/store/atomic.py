@@ -210,7 +210,9 @@ def replace_link(link: Path, target: Path) -> None:
     temporary = _temporary_beside(link)
     with explained("replace the link", link):
         if kind_of(link) not in ("nothing", "symbolic link"):
-            raise CannotWrite(f"{link}: expected a symbolic link, found something else; move it away")
+            raise CannotWrite(
+                f"{link}: expected a symbolic link, found a {kind_of(link)}. Move it away; then run the command again"
+            )
         try:
             fault_point("symlink", temporary)
             os.symlink(os.path.relpath(target, link.parent), temporary)

@@ -73,6 +73,21 @@ def _myself() -> dict[str, object]:
 
 
 def holder_of(root: Path) -> str | None:
+    """Who holds a workspace's lock, in words; None for nobody, whatever note a killed process left."""
+    holder = _noted(root)
+    if holder is None:
+        return None
+    # a number of a process that is gone is soon another's: the kernel alone knows whether the lock is held
+    lock = FileLock(root / LOCK_FILE, mode=0o600)
+    try:
+        lock.acquire(timeout=0.0)
+    except (Timeout, OSError):
+        return holder
+    lock.release()
+    return None
+
+
+def _noted(root: Path) -> str | None:
     """Who says to hold a workspace's lock and may be alive, in words; None for nobody."""
     with suppress(RetrainError):
         found = atomic.read_json(root / HOLDER_FILE)
@@ -85,7 +100,7 @@ def _holder(root: Path) -> str:
     """Who holds the lock, in words; waits a moment for a holder that has not yet written who it is."""
     deadline = time.monotonic() + _HOLDER_WAIT_SECONDS
     while True:
-        holder = holder_of(root)
+        holder = _noted(root)
         if holder is not None:
             return holder
         if time.monotonic() > deadline:

@@ -26,9 +26,23 @@ def read_registry(workspace: Workspace) -> Registry:
     """The registry; an empty one where nothing was promoted yet.
 
     Raises:
-        ArtifactCorrupt: it is damaged.
+        ArtifactCorrupt: it is damaged, or missing though an attempt was promoted.
     """
-    return read_registry_file(workspace.registry_file)
+    registry = read_registry_file(workspace.registry_file)
+    if registry.champion is None:
+        _require_nothing_promoted(workspace)
+    return registry
+
+
+def _require_nothing_promoted(workspace: Workspace) -> None:
+    for month in reversed(workspace.months()):
+        for run in reversed(workspace.attempts(month)):
+            verdict = run.read_manifest().verdict if run.has_manifest() else None
+            if verdict is not None and verdict.promoted:
+                raise ArtifactCorrupt(
+                    f"{workspace.registry_file}: is missing, though {run.attempt} was promoted: nothing says which "
+                    f"checkpoint is the champion. Restore it from a backup, or run: retrain promote {run.attempt}"
+                )
 
 
 def promote(
@@ -61,7 +75,7 @@ def promote(
         ArtifactCorrupt: the checkpoint or the registry is damaged; nothing was written.
         AccessDenied, CannotWrite: as `atomic.write_file`.
     """
-    registry = read_registry(workspace)
+    registry = read_registry_file(workspace.registry_file)
     verify_checkpoint(workspace, ref)
     if registry.champion != ref:
         entry = Promotion(
@@ -153,7 +167,7 @@ def mend_link(workspace: Workspace, registry: Registry | None = None) -> bool:
         ArtifactCorrupt: the registry is damaged.
         AccessDenied, CannotWrite: as `atomic.replace_link`.
     """
-    champion = (registry or read_registry(workspace)).champion
+    champion = (registry or read_registry_file(workspace.registry_file)).champion
     if champion is None:
         return False
     link = workspace.champion_link
@@ -162,3 +176,27 @@ def mend_link(workspace: Workspace, registry: Registry | None = None) -> bool:
         return False
     atomic.replace_link(link, target)
     return True
+
+
+def link_problem(workspace: Workspace) -> str | None:
+    """What is wrong with the `champion` link that servers follow; None where it leads to the champion.
+
+    Raises:
+        ArtifactCorrupt: as `read_registry`.
+    """
+    champion, link = read_registry(workspace).champion, workspace.champion_link
+    kind = atomic.kind_of(link)
+    if kind not in ("nothing", "symbolic link"):
+        return f"{link}: expected the link to the champion, found a {kind}. Move it away"
+    if champion is None:
+        return (
+            None if kind == "nothing" else f"{link}: leads to {os.readlink(link)}, and there is no champion"
+        )
+    target = os.path.relpath(workspace.resolve(champion.path), link.parent)
+    found = os.readlink(link) if kind == "symbolic link" else "nothing"
+    if found == target:
+        return None
+    return (
+        f"{link}: leads to {found}, the champion is {target}. The next run mends it, at once: "
+        f"retrain promote {champion.attempt}"
+    )

@@ -9,7 +9,7 @@ from pipeline.store.fisher_file import check_binding, check_values, read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files, sha256_file
 from pipeline.store.label_history import read_label_history
 from pipeline.store.records import Manifest
-from pipeline.store.registry import read_registry, verify_checkpoint
+from pipeline.store.registry import link_problem, read_registry, verify_checkpoint
 from pipeline.store.remaking import remaking
 from pipeline.store.removed import removed_month, removed_months
 from pipeline.store.run_directory import STAGES, RunDirectory, Workspace
@@ -35,6 +35,9 @@ def verify_workspace(workspace: Workspace) -> Verification:
         registry = read_registry(workspace)
         for ref in {entry.checkpoint.path: entry.checkpoint for entry in registry.history}.values():
             verify_checkpoint(workspace, ref)
+        wrong_link = link_problem(workspace)
+        if wrong_link is not None:
+            problems.append(wrong_link)
     except RetrainError as error:
         problems.append(str(error))
     try:

@@ -1,6 +1,8 @@
 """`retrain promote`, `rollback`, `status` and `show`: the champion changed and looked at by hand."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +181,67 @@ def test_a_rollback_to_a_month_is_the_same_however_often_it_is_run(promoted: Pat
     done = call("rollback", "--to", "2026-02", "-w", promoted)
     assert done.code == 66
     assert "no champion of 2026-02 led to the present one; found 2026-01" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify",),
+        ("status",),
+        ("launch", "--data", "launch.jsonl", "--month", "2026-01"),
+        ("run", "--month", "2026-03"),
+        ("rollback",),
+    ],
+)
+def test_a_registry_that_is_gone_is_told_and_rebuilt_by_promote(
+    promoted: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(promoted)
+    (promoted / "registry.json").unlink()
+    done = call(*words, "-w", promoted)
+    assert done.code == 5
+    assert "registry.json: is missing, though 2026-02/001 was promoted" in done.out + done.err
+    assert "run: retrain promote 2026-02/001" in done.out + done.err
+    assert call("promote", "2026-02/001", "-w", promoted).code == 0
+    assert call("verify", "-w", promoted).code == 0
+
+
+def test_a_champion_whose_attempt_is_gone_is_corrupt_and_another_can_be_promoted(promoted: Path) -> None:
+    shutil.move(promoted / "runs/2026-02", promoted / "elsewhere")
+    for words in (("verify",), ("run", "--month", "2026-03"), ("doctor",)):
+        done = call(*words, "-w", promoted)
+        assert done.code == (78 if words == ("doctor",) else 5), words
+        assert "2026-02/001" in done.out + done.err
+        assert "is missing" in done.out + done.err
+    assert call("promote", "2026-01", "-w", promoted).code == 0
+    assert call("doctor", "-w", promoted).code == 0
+
+
+def elsewhere(link: Path) -> None:
+    link.symlink_to("runs/2026-01/001/finetune/checkpoint")
+
+
+def nowhere(link: Path) -> None:
+    link.symlink_to("gone")
+
+
+@pytest.mark.parametrize("wrong", [elsewhere, nowhere, lambda link: None, Path.mkdir, Path.touch])
+def test_a_champion_link_that_leads_elsewhere_is_found_and_never_a_folder_deleted(
+    promoted: Path, wrong: Callable[[Path], None]
+) -> None:
+    link = promoted / "champion"
+    link.unlink()
+    wrong(link)
+    blocked = wrong in (Path.mkdir, Path.touch)
+    for words in (("verify",), ("doctor",)):
+        done = call(*words, "-w", promoted)
+        assert done.code == (78 if words == ("doctor",) else 5)
+        assert f"{link}: " in done.out + done.err
+    mended = call("promote", "2026-02", "-w", promoted)
+    assert mended.code == (74 if blocked else 0)
+    if blocked:
+        assert "champion: expected a symbolic link, found a f" in mended.err
+        link.rmdir() if link.is_dir() else link.unlink()
+        assert call("promote", "2026-02", "-w", promoted).code == 0
+    assert call("verify", "-w", promoted).code == 0
+    assert link.resolve().is_relative_to(promoted / "runs/2026-02/001")

@@ -66,14 +66,10 @@ def test_a_refused_month_since_the_champion_says_that_it_was_run(refused: Path) 
     }
 
 
-def test_what_a_kept_attempt_descends_from_stays(promoted: Path) -> None:
-    """Even where the registry no longer knows of it."""
-    shutil.move(promoted / "registry.json", promoted / "kept")
-    assert reasons(promoted) == {
-        "2026-01/001": "says that the month was run",
-        "2026-02/001": "of the newest 1 month(s)",
-    }
-    shutil.move(promoted / "kept", promoted / "registry.json")
+def test_without_its_registry_nothing_is_removed(promoted: Path) -> None:
+    (promoted / "registry.json").unlink()
+    done = call("gc", "--keep", "1", "-w", promoted)
+    assert (done.code, "registry.json: is missing" in done.err) == (5, True)
 
 
 def test_a_golden_set_that_was_set_aside_stays(refused: Path) -> None:

@@ -15,13 +15,13 @@ import pytest
 
 from pipeline.errors import CannotWrite, NoInput, WorkspaceLocked
 from pipeline.store import lock as lock_module
-from pipeline.store.lock import HOLDER_FILE, LOCK_FILE, workspace_lock
+from pipeline.store.lock import HOLDER_FILE, LOCK_FILE, holder_of, workspace_lock
 from pipeline.store.run_directory import Workspace
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.store.lock import workspace_lock
+from pipeline.store.lock import workspace_lock, holder_of
 with workspace_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -31,7 +31,7 @@ TRY = """
 import sys
 from pathlib import Path
 from pipeline.errors import WorkspaceLocked
-from pipeline.store.lock import workspace_lock
+from pipeline.store.lock import workspace_lock, holder_of
 heavy = {"torch", "pydantic", "pyarrow", "numpy", "pandas", "transformers"}
 try:
     with workspace_lock(Path(sys.argv[1])):
@@ -83,6 +83,18 @@ def test_the_kernel_frees_the_lock_of_a_killed_holder(workspace: Workspace) -> N
         with workspace_lock(workspace):
             note = json.loads((workspace.root / HOLDER_FILE).read_text())
             assert note["pid"] == os.getpid()
+
+
+def test_a_note_of_a_killed_holder_whose_number_another_process_has_now_is_not_believed(
+    workspace: Workspace,
+) -> None:
+    with another_holder(workspace.root) as holder:
+        assert str(holder.pid) in str(holder_of(workspace.root))
+        note = json.loads((workspace.root / HOLDER_FILE).read_text())
+    (workspace.root / HOLDER_FILE).write_text(json.dumps({**note, "pid": os.getpid()}))
+    assert holder_of(workspace.root) is None
+    with workspace_lock(workspace):
+        pass
 
 
 def test_waiting_gets_the_lock_once_its_holder_is_gone(workspace: Workspace) -> None:
