@@ -21,7 +21,7 @@ from pipeline.store.run_directory import Workspace
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.store.lock import workspace_lock, holder_of
+from pipeline.store.lock import workspace_lock
 with workspace_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -31,7 +31,7 @@ TRY = """
 import sys
 from pathlib import Path
 from pipeline.errors import WorkspaceLocked
-from pipeline.store.lock import workspace_lock, holder_of
+from pipeline.store.lock import workspace_lock
 heavy = {"torch", "pydantic", "pyarrow", "numpy", "pandas", "transformers"}
 try:
     with workspace_lock(Path(sys.argv[1])):
