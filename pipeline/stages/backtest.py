@@ -64,6 +64,9 @@ def backtest(
     unknown = sorted(set(arms) - set(ARMS))
     if unknown:
         raise UsageError(f"--arms {','.join(unknown)}: expected some of {', '.join(ARMS)}")
+    for option, given in (("arms", list(map(str, arms))), ("seeds", list(map(str, seeds)))):
+        if not given or len(set(given)) != len(given):
+            raise UsageError(f"--{option} {','.join(given)}: expected one or more, each of them once")
     empty = [month for month in months if recorded_as_empty(source, month)]
     config = reading_from(source, config)
     measured = [month for month in months if month not in empty]

@@ -188,6 +188,10 @@ def is_other_input(name: str) -> bool:
 
 
 def _input_name(context: RunContext, month: Month, file: Path) -> str:
+    try:
+        file.name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadData(f"{file}: its name is no UTF-8 text, and records hold text alone. Rename it") from None
     return f"{FEEDBACK_INPUT}{month} {file.name if context.launch is not None else context.workspace.name_of(file)}"
 
 
