@@ -97,6 +97,8 @@ class IngestSection(Section):
     """Share of the rows held out to watch the loss; never trained on."""
     max_rejected: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     """Largest share of rows that may be refused before the month stops with exit code 65."""
+    max_new_labels: Rows = 1000
+    """Most labels that a month may bring before it stops with exit code 65: more is mostly a wrong column."""
     carry_refused: bool = True
     """Train on the feedback of earlier months whose candidate was refused, too."""
     golden_fraction: Fraction = 0.0

@@ -9,8 +9,8 @@ from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
 from pipeline.feedback import Row, check_launch, check_sequences
 from pipeline.months import Month
 from pipeline.progress import Progress
+from pipeline.stages.feedback_files import read_records
 from pipeline.stages.fisher_pass import FisherPass, estimate_fisher
-from pipeline.stages.ingest import read_records
 from pipeline.stages.lineage import ancestors, require_sound
 from pipeline.stages.output_places import require_place_for_a_fisher
 from pipeline.stages.stage import RunContext, Stage
