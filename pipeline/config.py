@@ -279,6 +279,14 @@ class Config(Section):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class _NotPlain(yaml.constructor.ConstructorError):
+    """YAML that is not read; `advice` says why without the value, which may be secret."""
+
+    def __init__(self, found: str, advice: str, mark: Any) -> None:
+        super().__init__(None, None, f"{found}: {advice}", mark)
+        self.advice = advice
+
+
 class _StrictLoader(yaml.SafeLoader):
     """Plain YAML without tags and aliases; a key given twice is an error instead of a silent overwrite."""
 
@@ -286,11 +294,8 @@ class _StrictLoader(yaml.SafeLoader):
         # a few hundred bytes of aliases to aliases stand for more values than memory holds
         if self.check_event(yaml.AliasEvent):
             event: Any = self.get_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None,
-                None,
-                f"alias *{event.anchor}: aliases are not read; write the value out",
-                event.start_mark,
+            raise _NotPlain(
+                f"alias *{event.anchor}", "aliases are not read; write the value out", event.start_mark
             )
         return super().compose_node(parent, index)
 
@@ -300,11 +305,10 @@ class _StrictLoader(yaml.SafeLoader):
         digits = text.lstrip("+-")
         if ":" in digits or (len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567_"):
             read_as = "to base 60" if ":" in digits else "as an octal number"
-            raise yaml.constructor.ConstructorError(
-                None,
-                None,
-                f'YAML reads {text} {read_as}; write "{text}", in quotes, for text such as a umask, and a number '
-                "without leading zeros and colons",
+            raise _NotPlain(
+                text,
+                f'YAML reads it {read_as}; put it in double quotes inside the value (files.umask: "027") where text is '
+                "meant, and write a number without leading zeros and colons",
                 node.start_mark,
             )
         return super().construct_yaml_int(node)
@@ -405,7 +409,10 @@ def _parse_yaml(text: str, *, where: str, secret: bool = False) -> Any:
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        found = "its value, which is not told here, cannot be read" if secret else str(error)
+        found = str(error)
+        if secret:
+            advice = f": {error.advice}" if isinstance(error, _NotPlain) else ""
+            found = f"its value, which is not told here, cannot be read{advice}"
         raise BadConfig(f"{where}: not valid YAML: {found}") from None
     return value
 
