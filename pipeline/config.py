@@ -31,7 +31,8 @@ Arm = Literal["default", "ewc", "l2sp", "plain", "head", "freeze", "joint"]
 # The upper limits lie beyond all that a run can use: what is larger is a slip, and would overflow the numbers of fp32,
 # or never end. What is smaller and still too much, such as a penalty that explodes, training itself finds and tells.
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Strength = Annotated[float, Field(ge=0.0, le=1e30)]
+LARGEST_STRENGTH = 1e30
+Strength = Annotated[float, Field(ge=0.0, le=LARGEST_STRENGTH)]
 """Of a penalty: F as it is may be below 1e-12, and lambda as large as that asks for."""
 Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1e30)]
@@ -145,7 +146,7 @@ class EwcSection(Section):
 
 
 class L2spSection(Section):
-    lambda_: Annotated[float, Field(gt=0.0, le=1e30)] = Field(default=0.1, alias="lambda")
+    lambda_: Annotated[float, Field(gt=0.0, le=LARGEST_STRENGTH)] = Field(default=0.1, alias="lambda")
     """lambda in lambda * |theta - theta*|^2, the penalty of the l2sp arm."""
 
 

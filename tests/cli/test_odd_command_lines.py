@@ -53,6 +53,12 @@ def test_a_seed_that_no_generator_takes_is_a_usage_error(launched: Path, command
     assert call(command, "--month", "2026-02", *data, "-w", launched, "--seed", seed).code == 2
 
 
+@pytest.mark.parametrize("lambdas", ["", "nan", "inf", "1e31", "1e308", "0", "-1", "1,,2"])
+def test_lambdas_that_no_run_can_use_are_usage_errors(launched: Path, lambdas: str) -> None:
+    done = call("tune", "--month", "2026-02", "-w", launched, "--lambdas", lambdas)
+    assert (done.code, f"--lambdas {lambdas}: expected positive numbers" in done.err) == (2, True)
+
+
 def test_the_fisher_of_one_example_has_no_standard_error(launched: Path) -> None:
     for number, words in enumerate([(), ("--estimator", "mc"), ("--until-stable", "0.1")]):
         file = launched / f"{number}.safetensors"
