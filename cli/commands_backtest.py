@@ -70,6 +70,7 @@ def backtest(
     from pipeline.stages.backtest import backtest as run_backtest
     from pipeline.stages.backtest import known_launch_data
     from pipeline.stages.backtest_result import as_record
+    from pipeline.stages.output_places import require_place_for_a_backtest
     from pipeline.store import atomic
     from pipeline.store.lock import workspace_lock
     from pipeline.store.run_directory import Workspace
@@ -77,6 +78,7 @@ def backtest(
     render.show_log()
     space = Workspace(root)
     folder = output if output is not None else root / "backtest"
+    require_place_for_a_backtest(space, folder)
     atomic.make_folder(folder)
     with workspace_lock(folder):
         start = first.previous
@@ -149,6 +151,7 @@ def _range(text: str) -> "tuple[Month, Month]":
 def _seeds(text: str) -> list[int]:
     from pipeline.errors import UsageError
 
-    if not all(part.isascii() and part.isdigit() for part in text.split(",")):
-        raise UsageError(f"--seeds {text}: expected numbers such as 1,2,3")
-    return [int(part) for part in text.split(",")]
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) <= 10 and int(part) < 2**32 for part in parts):
+        raise UsageError(f"--seeds {text[:80]}: expected numbers from 0 to 4294967295 such as 1,2,3")
+    return [int(part) for part in parts]

@@ -186,10 +186,9 @@ def _lambdas(text: str | None) -> tuple[float, ...] | None:
     """Candidates from `A,B,...`, ascending.
 
     Raises:
-        UsageError: when one is not a positive number.
+        UsageError: when one is not a positive number, or larger than the configuration takes.
     """
-    from math import isfinite
-
+    from pipeline.config import LARGEST_STRENGTH
     from pipeline.errors import UsageError
 
     if text is None:
@@ -198,7 +197,7 @@ def _lambdas(text: str | None) -> tuple[float, ...] | None:
         values = sorted({float(part) for part in text.split(",")})
     except ValueError:
         values = []
-    if not values or not all(isfinite(value) and value > 0.0 for value in values):
+    if not values or not all(0.0 < value <= LARGEST_STRENGTH for value in values):
         raise UsageError(
             f"--lambdas {text}: expected positive numbers such as 0.1,1,10; lambda 0 is always trained"
         )

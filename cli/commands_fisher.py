@@ -30,7 +30,9 @@ EstimatorOption = Annotated[
 SamplesOption = Annotated[
     int | None, typer.Option("--samples", min=1, help="Upper limit of rows (fisher.samples).")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Of the sample and of random draws.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the sample and of random draws.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the file that is there.")]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", help="Another place than CHECKPOINT/fisher.safetensors.")
@@ -191,6 +193,10 @@ def merge(
         render.data(f"{output}: trace {metadata.trace:.4g}, months {', '.join(metadata.months) or 'unknown'}")
 
 
+def _spread(standard_error: float | None) -> str:
+    return "(one example tells no standard error)" if standard_error is None else f"± {standard_error:.2g}"
+
+
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
@@ -244,6 +250,6 @@ def _compute(
         render.note(f"  {reason}")
     render.data(f"{file}")
     render.data(
-        f"{metadata.estimator}, {metadata.examples} examples, trace {metadata.trace:.4g} "
-        f"± {metadata.trace_standard_error:.2g}"
+        f"{metadata.estimator}, {metadata.examples} example{'s' if metadata.examples > 1 else ''}, trace "
+        f"{metadata.trace:.4g} {_spread(metadata.trace_standard_error)}"
     )

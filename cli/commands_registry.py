@@ -25,7 +25,7 @@ def promote(
     wait: WaitOption = 0.0,
 ) -> None:
     """Make a finished candidate the champion, whatever the gate said."""
-    root = workspace_root(workspace, config_file)
+    root, reason = workspace_root(workspace, config_file), _text(reason)
     with locked(root, wait):
         from pipeline.errors import UsageError
         from pipeline.stages.relabelling import require_present_labels
@@ -63,7 +63,7 @@ def rollback(
     wait: WaitOption = 0.0,
 ) -> None:
     """Make the champion before the present one the champion again."""
-    root = workspace_root(workspace, config_file)
+    root, reason = workspace_root(workspace, config_file), _text(reason)
     with locked(root, wait) as lagged:
         from pipeline.store.registry import read_registry, roll_back_to
         from pipeline.store.registry import rollback as roll_back
@@ -79,6 +79,23 @@ def rollback(
             registry = roll_back(space, by=by, reason=reason, at=_now())
     if registry.champion is not None:
         render.data(f"champion: {registry.champion.month}, {registry.champion.path}")
+
+
+def _text(reason: str) -> str:
+    """A reason for the history, which holds text alone.
+
+    Raises:
+        UsageError: it holds bytes that are no UTF-8.
+    """
+    from pipeline.errors import UsageError
+
+    try:
+        reason.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"--reason {reason}: expected UTF-8 text, found other bytes. Check the terminal's encoding"
+        ) from None
+    return reason
 
 
 def _now() -> str:

@@ -31,7 +31,9 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda."
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, help="Threads of torch on the CPU.")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="The same as -o seed=N.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="The same as -o seed=N.")
+]
 WaitOption = Annotated[
     float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for a run that holds the workspace.")
 ]
@@ -138,5 +140,7 @@ def request(threads: int, device: str, **wishes: object) -> "Request":
     except (OSError, KeyError):
         by = f"uid {os.getuid()}"
     known: Any = {key: value for key, value in wishes.items() if value is not None}
-    command = (Path(sys.argv[0]).name, *sys.argv[1:])
+    # a path on the command line may hold bytes that are no text, and a manifest holds text alone
+    words = (Path(sys.argv[0]).name, *sys.argv[1:])
+    command = tuple(word.encode("utf-8", "backslashreplace").decode("utf-8") for word in words)
     return Request(threads=threads, device=device, command=command, by=by, **known)

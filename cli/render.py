@@ -18,18 +18,29 @@ def data(text: str) -> None:
 
 def document(value: object) -> None:
     """Print one JSON document to stdout."""
-    _write(_json(value, indent=1), sys.stdout)
+    _write(_json(value, sys.stdout, indent=1), sys.stdout)
 
 
 def json_line(value: object) -> None:
     """Print one line of JSONL to stdout."""
-    _write(_json(value), sys.stdout)
+    _write(_json(value, sys.stdout), sys.stdout)
 
 
-def _json(value: object, indent: int | None = None) -> str:
-    """JSON in which what a terminal would obey (controls, directions, line separators) is escaped as JSON does."""
+def _json(value: object, stream: TextIO, indent: int | None = None) -> str:
+    """JSON in which what a terminal would obey (controls, directions, line separators), and what the stream cannot
+    hold, is escaped as JSON does."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    kept = (c == "\n" or (c.isprintable() and _held(c, stream)) for c in text)
+    return "".join(c if keep else json.dumps(c)[1:-1] for c, keep in zip(text, kept, strict=True))
+
+
+def _held(text: str, stream: TextIO) -> bool:
+    """Whether a stream's encoding has the text."""
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def note(text: str) -> None:
@@ -58,6 +69,8 @@ class _Printable(logging.Formatter):
 
 
 def _write(text: str, stream: TextIO) -> None:
+    if not _held(text, stream):
+        text = text.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:

@@ -31,7 +31,8 @@ Arm = Literal["default", "ewc", "l2sp", "plain", "head", "freeze", "joint"]
 # The upper limits lie beyond all that a run can use: what is larger is a slip, and would overflow the numbers of fp32,
 # or never end. What is smaller and still too much, such as a penalty that explodes, training itself finds and tells.
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Strength = Annotated[float, Field(ge=0.0, le=1e30)]
+LARGEST_STRENGTH = 1e30
+Strength = Annotated[float, Field(ge=0.0, le=LARGEST_STRENGTH)]
 """Of a penalty: F as it is may be below 1e-12, and lambda as large as that asks for."""
 Weight = Annotated[float, Field(ge=0.0, le=1000.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1e30)]
@@ -97,6 +98,8 @@ class IngestSection(Section):
     """Share of the rows held out to watch the loss; never trained on."""
     max_rejected: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     """Largest share of rows that may be refused before the month stops with exit code 65."""
+    max_new_labels: Rows = 1000
+    """Most labels that a month may bring before it stops with exit code 65: more is mostly a wrong column."""
     carry_refused: bool = True
     """Train on the feedback of earlier months whose candidate was refused, too."""
     golden_fraction: Fraction = 0.0
@@ -143,7 +146,7 @@ class EwcSection(Section):
 
 
 class L2spSection(Section):
-    lambda_: Annotated[float, Field(gt=0.0, le=1e30)] = Field(default=0.1, alias="lambda")
+    lambda_: Annotated[float, Field(gt=0.0, le=LARGEST_STRENGTH)] = Field(default=0.1, alias="lambda")
     """lambda in lambda * |theta - theta*|^2, the penalty of the l2sp arm."""
 
 
@@ -284,6 +287,14 @@ class Config(Section):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class _NotPlain(yaml.constructor.ConstructorError):
+    """YAML that is not read; `advice` says why without the value, which may be secret."""
+
+    def __init__(self, found: str, advice: str, mark: Any) -> None:
+        super().__init__(None, None, f"{found}: {advice}", mark)
+        self.advice = advice
+
+
 class _StrictLoader(yaml.SafeLoader):
     """Plain YAML without tags and aliases; a key given twice is an error instead of a silent overwrite."""
 
@@ -291,11 +302,8 @@ class _StrictLoader(yaml.SafeLoader):
         # a few hundred bytes of aliases to aliases stand for more values than memory holds
         if self.check_event(yaml.AliasEvent):
             event: Any = self.get_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None,
-                None,
-                f"alias *{event.anchor}: aliases are not read; write the value out",
-                event.start_mark,
+            raise _NotPlain(
+                f"alias *{event.anchor}", "aliases are not read; write the value out", event.start_mark
             )
         return super().compose_node(parent, index)
 
@@ -305,11 +313,10 @@ class _StrictLoader(yaml.SafeLoader):
         digits = text.lstrip("+-")
         if ":" in digits or (len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567_"):
             read_as = "to base 60" if ":" in digits else "as an octal number"
-            raise yaml.constructor.ConstructorError(
-                None,
-                None,
-                f'YAML reads {text} {read_as}; write "{text}", in quotes, for text such as a umask, and a number '
-                "without leading zeros and colons",
+            raise _NotPlain(
+                text,
+                f'YAML reads it {read_as}; put it in double quotes inside the value (files.umask: "027") where text is '
+                "meant, and write a number without leading zeros and colons",
                 node.start_mark,
             )
         return super().construct_yaml_int(node)
@@ -410,7 +417,10 @@ def _parse_yaml(text: str, *, where: str, secret: bool = False) -> Any:
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        found = "its value, which is not told here, cannot be read" if secret else str(error)
+        found = str(error)
+        if secret:
+            advice = f": {error.advice}" if isinstance(error, _NotPlain) else ""
+            found = f"its value, which is not told here, cannot be read{advice}"
         raise BadConfig(f"{where}: not valid YAML: {found}") from None
     return value
 

@@ -193,6 +193,8 @@ def test_aliases_are_refused_at_once_with_their_line(tmp_path: Path) -> None:
     text = problem(tmp_path, BOMB)
     assert "alias *a: aliases are not read; write the value out" in text
     assert "line 2, column 8" in text
+    with pytest.raises(BadConfig, match=r"RETRAIN_INGEST: not valid YAML: .*: aliases are not read"):
+        load_config(None, environment={"RETRAIN_INGEST": "{a: &a 1, b: *a}"})
     with pytest.raises(BadConfig, match="aliases are not read"):
         load_config(None, overrides=["ingest={a: &a 1, b: *a}"])
 
@@ -273,11 +275,13 @@ def test_numbers_that_yaml_reads_otherwise_than_people_are_errors(
     tmp_path: Path, key: str, value: str, read_as: str
 ) -> None:
     section, name = key.split(".")
-    message = f'YAML reads {value} {read_as}; write "{value}", in quotes'
+    message = f"{value}: YAML reads it {read_as}; put it in double quotes inside the value"
     assert message in problem(tmp_path, f"{section}: {{{name}: {value}}}")
     assert message in problem(tmp_path, "", f"{key}={value}")
-    with pytest.raises(BadConfig, match=f"RETRAIN_{section.upper()}__{name.upper()}: not valid YAML"):
-        load_config(None, environment={f"RETRAIN_{section.upper()}__{name.upper()}": value})
+    variable = f"RETRAIN_{section.upper()}__{name.upper()}"
+    with pytest.raises(BadConfig, match=f"{variable}: not valid YAML: .* YAML reads it {read_as}; put it in"):
+        load_config(None, environment={variable: value})
+    assert load_config(None, environment={"RETRAIN_FILES__UMASK": '"077"'}).files.umask == "077"
 
 
 def test_a_quoted_umask_and_ordinary_numbers_are_read() -> None:

@@ -1,7 +1,7 @@
 """Texts as the month's model reads them: which are the same to it, which are cut, which hold special tokens."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.stages.stage import RunContext
 
 SHARE_TO_HOLD = 0.99
+AT_A_TIME = 1000
 logger = logging.getLogger("retrain")
 
 
@@ -39,11 +40,12 @@ class ModelsEye:
     tokenizer: Any
     max_length: int
 
-    def tokens(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """The token ids of whole texts."""
+    def tokens(self, texts: Sequence[str]) -> Iterator[tuple[int, ...]]:
+        """The token ids of whole texts, a few texts at a time: of long ones they take more memory than the texts."""
         from pipeline.modeling.batches import encode
 
-        return [tuple(ids) for ids in encode(self.tokenizer, texts, None)]
+        for start in range(0, len(texts), AT_A_TIME):
+            yield from map(tuple, encode(self.tokenizer, texts[start : start + AT_A_TIME], None))
 
     def same(self, texts: Iterable[str], as_others: Iterable[str]) -> set[str]:
         """Those of the texts whose token ids are the ids of one of the others: the model cannot tell them apart.

@@ -15,9 +15,10 @@ from pipeline.errors import NoInput, UsageError
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.stages.backtest_result import BacktestResult, advice, arm_result
+from pipeline.stages.feedback_files import require_feedback
 from pipeline.stages.finetune import METRICS_FILE
 from pipeline.stages.golden_sets import golden_file
-from pipeline.stages.ingest import ADOPTED_INPUT, TRAIN_FILE, VALIDATION_FILE, require_feedback
+from pipeline.stages.ingest import ADOPTED_INPUT, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.journal import Clock
 from pipeline.stages.lineage import ancestors, recorded_as_empty
 from pipeline.stages.month import Request, launch, run_month
@@ -65,6 +66,9 @@ def backtest(
     unknown = sorted(set(arms) - set(ARMS))
     if unknown:
         raise UsageError(f"--arms {','.join(unknown)}: expected some of {', '.join(ARMS)}")
+    for option, given in (("arms", list(map(str, arms))), ("seeds", list(map(str, seeds)))):
+        if not given or len(set(given)) != len(given):
+            raise UsageError(f"--{option} {','.join(given)}: expected one or more, each of them once")
     empty = [month for month in months if recorded_as_empty(source, month)]
     config = reading_from(source, config)
     measured = [month for month in months if month not in empty]

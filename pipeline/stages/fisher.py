@@ -9,9 +9,10 @@ from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
 from pipeline.feedback import Row, check_launch, check_sequences
 from pipeline.months import Month
 from pipeline.progress import Progress
+from pipeline.stages.feedback_files import read_records
 from pipeline.stages.fisher_pass import FisherPass, estimate_fisher
-from pipeline.stages.ingest import read_records
 from pipeline.stages.lineage import ancestors, require_sound
+from pipeline.stages.output_places import require_place_for_a_fisher
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import training_hash, training_rows
 from pipeline.store import atomic
@@ -155,6 +156,8 @@ def compute_fisher(
     found = workspace.find(checkpoint)
     file = output if output is not None else found.checkpoint / FISHER_FILE
     _refuse_the_jobs_place(found, file, data)
+    if output is not None:
+        require_place_for_a_fisher(output, force=force)
     require_sound(workspace, found)
     settings = replace(FisherSettings.of(config), pattern=pattern or "*", until_stable=until_stable)
     as_the_job = pattern is None and not until_stable
@@ -241,7 +244,7 @@ def metadata_of(
         gamma=settings.gamma,
         seed=settings.seed,
         trace=sum(float(tensor.double().sum()) for tensor in diagonal.values()),
-        trace_standard_error=estimate.trace_standard_error,
+        trace_standard_error=None if estimate.examples < 2 else estimate.trace_standard_error,
         division=done.division,
         precision=done.precision,
         batch_tokens=done.batch_tokens,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt, UsageError
+from pipeline.stages.output_places import require_place_for_a_fisher
 from pipeline.store.fisher_file import (
     FisherMetadata,
     check_binding,
@@ -51,8 +52,7 @@ def merge_fishers(older: Path, latest: Path, gamma: float, output: Path, *, forc
 
     if not 0.0 < gamma <= 1.0:
         raise UsageError(f"--gamma {gamma:g}: expected more than 0 and at most 1")
-    if output.exists() and not force:
-        raise UsageError(f"{output}: exists already. Replace it with --force")
+    require_place_for_a_fisher(output, force=force)
     old, old_metadata = read_fisher(fisher_path(older))
     new, metadata = read_fisher(fisher_path(latest))
     merged = merge_online(old, new, gamma, where=str(older))

@@ -7,8 +7,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config
-from pipeline.errors import BadData, NoInput
+from pipeline.errors import BadData
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.feedback import (
     CheckedRows,
@@ -22,10 +21,10 @@ from pipeline.feedback import (
     set_aside,
     texts_of,
 )
-from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.checkpoint_labels import checkpoint_labels
+from pipeline.stages.feedback_files import feedback_files, patterns_of, read_records
 from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
 from pipeline.stages.lineage import ancestors, carried_months, why_not_learned
 from pipeline.stages.links import shown_path, tell_links
@@ -33,14 +32,11 @@ from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import checkpoint_hash, sha256_file, sha256_json
-from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import read_stage, require_output
 from pipeline.store.tables import (
-    SUFFIXES,
     ColumnType,
     changed_input,
     read_parquet,
-    read_table,
     write_jsonl,
     write_parquet,
 )
@@ -51,88 +47,10 @@ FEEDBACK_INPUT, BASE_INPUT, ADOPTED_INPUT = "feedback ", "base checkpoint", "ado
 CHANGES_INPUT = "label changes"
 """How the record names inputs: each file of feedback after this word, checkpoints, and golden sets by path."""
 REJECTED_FILE, LABELS_FILE = "rejected.jsonl", "labels.json"
+MANY_NEW_LABELS = 100
+FEW_ROWS_A_LABEL = 2
+"""A launch of less on average is warned of."""
 logger = logging.getLogger("retrain")
-
-
-PUT_IT_THERE = "Put it there, or record a month without feedback with --allow-empty"
-
-
-def feedback_files(
-    workspace: Workspace, patterns: list[str], month: Month, *, advice: str = PUT_IT_THERE
-) -> dict[Path, bool]:
-    """The files of a month's feedback, sorted within each pattern, which names a file, a folder or a glob.
-
-    Args:
-        advice: what to do where there is none.
-
-    Returns:
-        Each file, and whether it is the month's alone, because its pattern names the month.
-
-    Raises:
-        NoInput: when there is no file at all; names the patterns that were tried.
-    """
-    files: dict[Path, bool] = {}
-    tried = [pattern.replace("{month}", str(month)) for pattern in patterns]
-    for pattern, found_by in zip(tried, patterns, strict=True):
-        for file in _matching(workspace.root, pattern):
-            files.setdefault(file, "{month}" in found_by)
-    if not files:
-        raise NoInput(f"{month}: no feedback: looked for {', '.join(tried)} in {workspace.root}. {advice}")
-    return files
-
-
-def _matching(root: Path, pattern: str) -> list[Path]:
-    path = root / pattern
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-    if path.is_file():
-        return [path]
-    start = Path(path.anchor) if Path(pattern).is_absolute() else root
-    return sorted(file for file in start.glob(str(path.relative_to(start))) if file.is_file())
-
-
-def read_records(
-    file: Path, *, name: str, of_one_month: bool = True, sha256: str | None = None
-) -> list[Record]:
-    """The raw rows of one file, which messages call `name`, with the reason for each that could not be read.
-
-    Args:
-        sha256: what the file must hash to, where a record says so already.
-    """
-    return [
-        Record(name, row.line, None, row.value, of_one_month)
-        if isinstance(row.value, str)
-        else Record(name, row.line, row.value, of_one_month=of_one_month)
-        for row in read_table(file, sha256=sha256)
-    ]
-
-
-def require_feedback(
-    workspace: Workspace, config: Config, month: Month, *, advice: str = PUT_IT_THERE
-) -> None:
-    """Refuse a month of which there is no row, sound or not.
-
-    Args:
-        advice: what to do about it.
-
-    Raises:
-        NoInput: naming what was looked at.
-    """
-    files = feedback_files(workspace, _patterns(config), month, advice=advice)
-    records = [
-        record
-        for file, of_one_month in files.items()
-        for record in read_records(file, name=workspace.name_of(file), of_one_month=of_one_month)
-    ]
-    checked = check_feedback(records, month=month, labels=LabelSet(()), golden_texts=())
-    if not checked.rows and not checked.rejected:
-        raise NoInput(
-            f"{month}: no feedback: {', '.join(shown_path(workspace, file) for file in files)} holds no row of it. {advice}"
-        )
-
-
-def _patterns(config: Config) -> list[str]:
-    return [source.path for source in config.ingest.sources]
 
 
 def _months(context: RunContext) -> list[Month]:
@@ -148,7 +66,7 @@ def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
     """Month to its files, each with whether it is that month's alone."""
     if context.launch is not None:
         return {context.month: {context.launch.data: True}}
-    patterns = _patterns(context.config)
+    patterns = patterns_of(context.config)
     *carried, own = _months(context)
     files = {
         month: feedback_files(
@@ -193,6 +111,10 @@ def is_other_input(name: str) -> bool:
 
 
 def _input_name(context: RunContext, month: Month, file: Path) -> str:
+    try:
+        file.name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadData(f"{file}: its name is no UTF-8 text, and records hold text alone. Rename it") from None
     return f"{FEEDBACK_INPUT}{month} {file.name if context.launch is not None else context.workspace.name_of(file)}"
 
 
@@ -331,6 +253,7 @@ def _body(context: RunContext, folder: Path) -> None:
         )
     known = checkpoint_labels(context.workspace.root / context.base.path).names if context.base else ()
     new = checked.labels.names[len(known) :]
+    _weigh_labels(context, checked.rows, known, new, where)
     if checked.rejected:
         logger.info(
             "ingest: %d of %d rows are refused%s; rejected.jsonl says why. First: %s",
@@ -387,6 +310,40 @@ def _body(context: RunContext, folder: Path) -> None:
             **_changed_labels(context, retired),
         },
     )
+
+
+def _weigh_labels(
+    context: RunContext, rows: Sequence[Row], known: Sequence[str], new: Sequence[str], where: str
+) -> None:
+    """Refuse more new labels than a month may bring, and warn of many, before anything is trained on them.
+
+    Raises:
+        BadData: with what it would cost, and what it most often means.
+    """
+    limit = context.config.ingest.max_new_labels
+    counts = Counter(row.label for row in rows)
+    own = sum(counts[label] for label in new)
+    cost = (
+        f"The head grows from {len(known)} to {len(known) + len(new)} labels, and every step, the Fisher and `retrain tune` "
+        "become slower by it"
+    )
+    if context.base is not None and len(new) > limit:
+        raise BadData(
+            f"{where}: {len(new)} new labels in {own} rows, at most {limit} are expected (ingest.max_new_labels), such as "
+            f"{', '.join(map(repr, new[:3]))}. Does the label column hold something else, such as an id? {cost}. If they "
+            f"are meant: -o ingest.max_new_labels={len(new)}"
+        )
+    if context.base is not None and len(new) > max(MANY_NEW_LABELS, len(known)):
+        logger.warning(
+            "ingest: %d new labels in %d rows, %.1f rows each. %s", len(new), own, own / len(new), cost
+        )
+    if context.base is None and len(rows) < FEW_ROWS_A_LABEL * len(new) and len(new) > MANY_NEW_LABELS:
+        logger.warning(
+            "ingest: %d labels in %d rows. Does the label column hold something else, such as an id? A label of few rows "
+            "is hardly learned",
+            len(new),
+            len(rows),
+        )
 
 
 def _apart(model: ModelsEye, rows: list[Row], aside: list[Row]) -> tuple[list[Row], list[Row]]:

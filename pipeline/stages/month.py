@@ -14,9 +14,10 @@ from pipeline.progress import Progress, silent
 from pipeline.recipe import unprotected_growth
 from pipeline.stages.environment import environment_of
 from pipeline.stages.evaluate import EVALUATE, losing_refusals, recorded_verdict
+from pipeline.stages.feedback_files import require_feedback
 from pipeline.stages.finetune import FINETUNE, candidate_of, recorded_penalty
 from pipeline.stages.fisher import FISHER
-from pipeline.stages.ingest import INGEST, require_feedback
+from pipeline.stages.ingest import INGEST
 from pipeline.stages.journal import Clock, Journal
 from pipeline.stages.lineage import base_for, require_no_gap
 from pipeline.stages.plan import PlannedStage, plan

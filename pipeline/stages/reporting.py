@@ -20,6 +20,7 @@ from pipeline.stages.history import outcome_of
 from pipeline.stages.ingest import REJECTED_FILE
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.month_contents import SUMMARY_FILE, cut_texts
+from pipeline.stages.output_places import require_place_for_a_page
 from pipeline.stages.tune_record import recorded_frontier
 from pipeline.store import atomic
 from pipeline.store.records import CheckpointRef, Manifest
@@ -49,30 +50,10 @@ def write_report(
         raise UsageError(f"{ref}: is a checkpoint outside of the runs; there is no attempt to report on")
     target = output if output is not None else found.run.report_file
     if output is not None:
-        _require_place_for_a_page(workspace, output)
+        require_place_for_a_page(workspace, output)
     page = render_page(report_contents(workspace, found.run, include_text=include_text))
     atomic.write_file(target, page.encode("utf-8"))
     return target
-
-
-def _require_place_for_a_page(workspace: Workspace, output: Path) -> None:
-    """Refuse to put a page in the place of something else, such as a champion's weights, or among recorded files.
-
-    Raises:
-        UsageError: there is something that is no page, or the place lies in the runs.
-    """
-    if output.resolve().is_relative_to(workspace.runs.resolve()):
-        raise UsageError(
-            f"--output {output}: lies in {workspace.runs}, whose files are recorded. Name a file elsewhere"
-        )
-    kind = atomic.kind_of(output)
-    if kind == "nothing":
-        return
-    if kind != "file" or output.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(
-            f"--output {output}: expected a new file, or an earlier page (.html) to replace; found a {kind}. "
-            "Name another file"
-        )
 
 
 def try_report(workspace: Workspace, attempt: RunDirectory) -> None:

@@ -8,10 +8,13 @@ from pipeline.config_text import with_value
 from pipeline.errors import BadConfig, UsageError
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
+from pipeline.stages.ingest import VALIDATION_FILE
 from pipeline.stages.journal import Clock
+from pipeline.stages.lineage import ancestors
 from pipeline.stages.month import Request, month_context, run_month
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext
+from pipeline.stages.tables import labels_of, rows_of, validation_rows
 from pipeline.stages.trial import Losses, Trial, penalised, prepare_trial
 from pipeline.stages.tune_record import FrontierPoint, TuneResult, save_tuning
 from pipeline.store import atomic
@@ -66,26 +69,44 @@ def tune_month(
         UsageError: at a launch, without validation rows, or without a positive lambda.
     """
     context = prepared_month(workspace, config, month, request=request, clock=clock, progress=progress)
+    _require_tunable(context)
     result = frontier(prepare_trial(context), settings)
     save_tuning(context.attempt, result)
     return result
+
+
+def _require_tunable(context: RunContext) -> None:
+    """Find out from the tables, before anything is loaded and trained, what choosing would fail for.
+
+    Raises:
+        UsageError: where the earlier months or this one have no validation rows, or the month has more labels than
+            `fisher.estimator: exact` takes.
+    """
+    from pipeline.ewc.fisher import require_few_columns
+
+    if context.base is None:
+        return  # refused as a launch
+    prior = len(validation_rows(context.workspace, ancestors(context.workspace, context.base)))
+    new = len(rows_of(context.output("ingest"), VALIDATION_FILE))
+    if not prior or not new:
+        raise UsageError(
+            f"{context.month}: {prior} validation rows of earlier months and {new} of this one; lambda is chosen on them. "
+            "Set ingest.validation above 0 before launch and run"
+        )
+    if context.config.fisher.estimator == "exact":
+        require_few_columns(1, len(labels_of(context.attempt)))
 
 
 def frontier(trial: Trial, settings: TuneSettings) -> TuneResult:
     """Train plain, predict every candidate, train the few that decide, and choose.
 
     Raises:
-        UsageError: where the earlier months or this one have no validation rows, or no penalised weight moves.
+        UsageError: where no penalised weight moves.
     """
     from pipeline.ewc.lambda_choice import choose, next_to_train
     from pipeline.ewc.lambda_path import balanced_lambda, calibrated, lambda_grid, path_point
 
     context = trial.context
-    if not len(trial.prior_rows) or not len(trial.new_rows):
-        raise UsageError(
-            f"{context.month}: {len(trial.prior_rows)} validation rows of earlier months and {len(trial.new_rows)} of "
-            "this one; lambda is chosen on them. Set ingest.validation above 0 before launch and run"
-        )
     anchor = {name: trial.anchor[name] for name in trial.fisher}
     before = trial.measure(trial.anchor)
     plain_weights = trial.weights_at(0.0)

@@ -176,10 +176,19 @@ class Workspace(os.PathLike[str]):
     Args:
         root: the folder; symbolic links above and at it are resolved once. `runs` itself may be a link, to where there
             is room; none is followed inside of it.
+
+    Raises:
+        UsageError: the folder's path is no UTF-8 text, which tokenizers cannot open.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        try:
+            str(self.root).encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{self.root}: expected a path of UTF-8 text, found other bytes. Rename the folder"
+            ) from None
         self.config_file = self.root / "retrain.yaml"
         self.feedback = self.root / "feedback"
         self.golden = self.root / "golden"

@@ -1,6 +1,7 @@
 """The diagonal Fisher information of a model, exact per example."""
 
 from pipeline.ewc.fisher.batching import batches_by_length, share_of, tokens_that_fit
+from pipeline.ewc.fisher.columns import require_few_columns
 from pipeline.ewc.fisher.engine import fisher_diagonal
 from pipeline.ewc.fisher.estimate import ESTIMATORS, Batch, FisherEstimate
 from pipeline.ewc.fisher.memory import activation_bytes
@@ -16,6 +17,7 @@ __all__ = [
     "fisher_diagonal",
     "fisher_diagonal_by_loop",
     "fisher_diagonal_over_processes",
+    "require_few_columns",
     "share_of",
     "tokens_that_fit",
 ]

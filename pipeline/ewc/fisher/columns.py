@@ -109,6 +109,19 @@ def _finish(column: Tensor, scored: Scored) -> Tensor:
     return column.to(scored.logits.dtype)
 
 
+def require_few_columns(positions: int, classes: int) -> None:
+    """Refuse what `exact` would take too long for.
+
+    Raises:
+        UsageError: more than 4,096 columns an example.
+    """
+    if positions * (classes - 1) > _MOST_EXACT_COLUMNS:
+        raise UsageError(
+            f"Fisher: exact needs {positions * (classes - 1):,} backward columns per example here "
+            f"(at most {_MOST_EXACT_COLUMNS:,}). Use the lowrank estimator."
+        )
+
+
 def _exact(scored: Scored) -> Iterator[Tensor]:
     """The Cholesky factor of S, C - 1 columns in closed form (Tanabe and Sagae 1992, theorem 1).
 
@@ -118,11 +131,7 @@ def _exact(scored: Scored) -> Iterator[Tensor]:
     """
     p = _probabilities(scored.logits)
     positions, classes = p.shape[1:]
-    if positions * (classes - 1) > _MOST_EXACT_COLUMNS:
-        raise UsageError(
-            f"Fisher: exact needs {positions * (classes - 1):,} backward columns per example here "
-            f"(at most {_MOST_EXACT_COLUMNS:,}). Use the lowrank estimator."
-        )
+    require_few_columns(positions, classes)
     tails = p.flip(-1).cumsum(-1).flip(-1)
     for position in range(positions):
         for j in range(classes - 1):

@@ -1,0 +1,93 @@
+"""Find and read the files of a month's feedback."""
+
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.errors import NoInput
+from pipeline.feedback import Record, check_feedback
+from pipeline.labels import LabelSet
+from pipeline.months import Month
+from pipeline.stages.links import shown_path
+from pipeline.store.run_directory import Workspace
+from pipeline.store.tables import SUFFIXES, read_table
+
+PUT_IT_THERE = "Put it there, or record a month without feedback with --allow-empty"
+
+
+def feedback_files(
+    workspace: Workspace, patterns: list[str], month: Month, *, advice: str = PUT_IT_THERE
+) -> dict[Path, bool]:
+    """The files of a month's feedback, sorted within each pattern, which names a file, a folder or a glob.
+
+    Args:
+        advice: what to do where there is none.
+
+    Returns:
+        Each file, and whether it is the month's alone, because its pattern names the month.
+
+    Raises:
+        NoInput: when there is no file at all; names the patterns that were tried.
+    """
+    files: dict[Path, bool] = {}
+    tried = [pattern.replace("{month}", str(month)) for pattern in patterns]
+    for pattern, found_by in zip(tried, patterns, strict=True):
+        for file in _matching(workspace.root, pattern):
+            files.setdefault(file, "{month}" in found_by)
+    if not files:
+        raise NoInput(f"{month}: no feedback: looked for {', '.join(tried)} in {workspace.root}. {advice}")
+    return files
+
+
+def _matching(root: Path, pattern: str) -> list[Path]:
+    path = root / pattern
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    if path.is_file():
+        return [path]
+    start = Path(path.anchor) if Path(pattern).is_absolute() else root
+    return sorted(file for file in start.glob(str(path.relative_to(start))) if file.is_file())
+
+
+def read_records(
+    file: Path, *, name: str, of_one_month: bool = True, sha256: str | None = None
+) -> list[Record]:
+    """The raw rows of one file, which messages call `name`, with the reason for each that could not be read.
+
+    Args:
+        sha256: what the file must hash to, where a record says so already.
+    """
+    return [
+        Record(name, row.line, None, row.value, of_one_month)
+        if isinstance(row.value, str)
+        else Record(name, row.line, row.value, of_one_month=of_one_month)
+        for row in read_table(file, sha256=sha256)
+    ]
+
+
+def require_feedback(
+    workspace: Workspace, config: Config, month: Month, *, advice: str = PUT_IT_THERE
+) -> None:
+    """Refuse a month of which there is no row, sound or not.
+
+    Args:
+        advice: what to do about it.
+
+    Raises:
+        NoInput: naming what was looked at.
+    """
+    files = feedback_files(workspace, patterns_of(config), month, advice=advice)
+    records = [
+        record
+        for file, of_one_month in files.items()
+        for record in read_records(file, name=workspace.name_of(file), of_one_month=of_one_month)
+    ]
+    checked = check_feedback(records, month=month, labels=LabelSet(()), golden_texts=())
+    if not checked.rows and not checked.rejected:
+        raise NoInput(
+            f"{month}: no feedback: {', '.join(shown_path(workspace, file) for file in files)} holds no row of it. {advice}"
+        )
+
+
+def patterns_of(config: Config) -> list[str]:
+    """Where a month's feedback lies, as the configuration says."""
+    return [source.path for source in config.ingest.sources]
