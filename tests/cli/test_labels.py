@@ -31,6 +31,13 @@ def read(file: Path) -> Any:
     return json.loads(file.read_text())
 
 
+def compared(attempt: Path, check: str) -> tuple[int, bool]:
+    """Over how many rows a check of the gate compares, and whether what it compares with is right about most."""
+    texts = [c["text"] for c in read(attempt / "eval" / "gate.json")["checks"]]
+    (text,) = (text for text in texts if text.startswith(check))
+    return int(text.partition("n=")[2].partition(")")[0]), float(text.split(": ")[1].split(" -> ")[0]) > 90
+
+
 def labels_of_rows(file: Path) -> set[str]:
     from pipeline.store.tables import read_parquet
 
@@ -74,10 +81,9 @@ def test_a_renamed_label_keeps_its_id_and_all_its_rows(promoted: Path) -> None:
         assert "invoices" in labels_of_rows(table)
     card = read(attempt / "eval" / "scorecard.json")
     assert card["pooled"]["n"] == 120
-    assert card["pooled"]["accuracy_before"] > 80  # the champion's old name is no mistake
-    verdict = read(attempt / "eval" / "gate.json")
-    drift = next(check for check in verdict["checks"] if check["name"] == "drift")
-    assert "n=60" in drift["text"] or "n=120" in drift["text"]
+    assert card["pooled"]["accuracy_before"] > 90  # the champion's old name is no mistake
+    assert compared(attempt, "all prior golden rows:") == (120, True)
+    assert compared(attempt, "all prior golden rows beside their reference:") == (120, True)
     answers = pipeline_answers(promoted / "champion", golden_texts("billing"))
     assert answers.count("invoices") > 0.7 * len(answers)
     assert "label 'billing' is called 'invoices' from 2026-03 on" in (attempt / "run.log").read_text()
@@ -112,7 +118,9 @@ def test_a_merged_label_is_answered_as_the_one_it_is_part_of(promoted: Path) -> 
     assert "repair" not in labels_of_rows(attempt / "finetune" / "replay.parquet")
     card = read(attempt / "eval" / "scorecard.json")
     assert card["pooled"]["n"] == 120
-    assert card["pooled"]["accuracy_before"] > 80
+    assert card["pooled"]["accuracy_before"] > 90
+    assert compared(attempt, "all prior golden rows:") == (120, True)
+    assert compared(attempt, "all prior golden rows beside their reference:") == (120, True)
     answers = pipeline_answers(promoted / "champion", golden_texts("repair") + golden_texts("refund"))
     assert "repair" not in answers
     assert answers.count("refund") > 0.7 * len(answers)

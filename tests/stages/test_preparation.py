@@ -141,3 +141,16 @@ def test_the_joint_arm_learns_every_row_though_each_month_numbers_its_own_from_n
     assert call("ingest", "--month", "2026-02", "-w", launched).code == 0
     ready = prepared_without_fisher(launched, Month(2026, 2), "arm=joint")
     assert len(ready.train) == 54 + 27
+
+
+@pytest.mark.parametrize("months", ["latest", "separate"])
+def test_a_closed_row_is_not_held_and_the_rest_of_the_head_is(launched: Path, months: str) -> None:
+    assert call("labels", "retire", "login", "-w", launched).code == 0
+    options = ("arm=ewc", f"ewc.months={months}")
+    words = [word for option in options for word in ("-o", option)]
+    assert call("run", "--month", "2026-02", "--until", "fisher", "-w", launched, *words).code == 0
+    fisher = prepared(launched, Month(2026, 2), *options).fisher
+    assert fisher is not None
+    for name in ("classifier.weight", "classifier.bias"):
+        held = fisher[name].reshape(7, -1).any(dim=1).tolist()
+        assert held == [True, True, False, True, True, True, False]  # login is retired, roaming new
