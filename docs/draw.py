@@ -398,7 +398,7 @@ def the_gates_errors(file: Path) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(10.4, 3.9))
     titles = (
         "nothing lost: years with a refusal, %",
-        "lost: refused at once, or before 2 points, %",
+        "losses that are stopped, %",
     )
     for panel, scenarios, title in zip(panels, named.values(), titles, strict=True):
         for shift, rules, colour in ((-0.2, "old", MUTED), (0.2, "new", BLUE)):
