@@ -17,6 +17,7 @@ from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.stages.checkpoint_labels import checkpoint_labels
+from pipeline.stages.earlier_answers import earlier_answers
 from pipeline.stages.finetune import CHECKPOINT_FOLDER, candidate_of
 from pipeline.stages.gate_evidence import (
     PREDICTIONS_FILE,
@@ -234,8 +235,7 @@ def _body(context: RunContext, folder: Path) -> None:
     after = answers(context.output("finetune") / CHECKPOINT_FOLDER, golden, **options)
     before = None
     if context.base is not None:
-        said = answers(context.workspace.root / context.base.path, golden, **options)
-        before = present_answers(said, changes)
+        before = present_answers(_champions_answers(context, context.base, files, golden, options), changes)
     unknown = unknown_labels(golden, labels_of(context.attempt))
     limits = gate_limits(context.config)
     card = compare(golden, before, after, own=str(context.month), confidence=limits.confidence)
@@ -261,6 +261,26 @@ def _body(context: RunContext, folder: Path) -> None:
     write_parquet(folder / PREDICTIONS_FILE, _prediction_rows(golden, before, after), PREDICTION_COLUMNS)
     atomic.write_json(folder / SCORECARD_FILE, asdict(card))
     atomic.write_json(folder / GATE_FILE, asdict(verdict))
+
+
+def _champions_answers(
+    context: RunContext,
+    base: CheckpointRef,
+    files: dict[Month, Path],
+    golden: list[GoldenSet],
+    options: dict[str, Any],
+) -> Answers:
+    """What the base says about golden sets: as it was recorded, and asked anew about the others."""
+    names = {month: context.workspace.name_of(file) for month, file in files.items()}
+    said = earlier_answers(
+        context.workspace,
+        base,
+        {Month.parse(item.name): item for item in golden},
+        {month: (name, context.inputs[name]) for month, name in names.items()},
+        max_length=context.config.model.max_length,
+    )
+    others = [item for item in golden if item.name not in said]
+    return said | (answers(context.workspace.root / base.path, others, **options) if others else {})
 
 
 def _prediction_rows(golden: list[GoldenSet], before: Answers | None, after: Answers) -> list[dict[str, Any]]:
