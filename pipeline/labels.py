@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from pipeline.errors import ArtifactCorrupt
 
@@ -18,17 +19,36 @@ class LabelSet:
             raise ArtifactCorrupt("labels: a name occurs twice")
 
     @classmethod
-    def from_label2id(cls, label2id: Mapping[str, int], *, where: str) -> "LabelSet":
-        """Read a model config's `label2id`.
+    def from_config(cls, config: Mapping[str, Any], *, where: str) -> "LabelSet":
+        """Read the labels of a model's config.json: `label2id`, or `id2label` where it has that alone.
+
+        Args:
+            config: as decoded from JSON, where ids may be text; with neither table it has transformers' two labels.
+            where: the file, for messages.
 
         Raises:
-            ArtifactCorrupt: when the ids are not 0..n-1, each once.
+            ArtifactCorrupt: when the ids are not 0..n-1, each once, or both tables are there and disagree.
         """
-        by_id = {index: name for name, index in label2id.items()}
-        if sorted(by_id) != list(range(len(label2id))):
-            last = len(label2id) - 1
-            raise ArtifactCorrupt(f"{where}: label2id must map its names to the ids 0..{last}, each once")
-        return cls(tuple(by_id[index] for index in range(len(by_id))))
+        named, told = (_table(config.get(key), key, where) for key in ("label2id", "id2label"))
+        by_name = [(number, name) for name, number in named.items()]
+        by_id = [(number, name) for number, name in told.items()]
+        pairs = sorted(
+            (_whole(number), name) for number, name in by_name or by_id or enumerate(("LABEL_0", "LABEL_1"))
+        )
+        if [number for number, _ in pairs] != list(range(len(pairs))):
+            table = "label2id" if by_name else "id2label"
+            raise ArtifactCorrupt(
+                f"{where}: {table} must map its names to the ids 0..{len(pairs) - 1}, each once"
+            )
+        names = dict(pairs)
+        other = {_whole(number): name for number, name in by_id} if by_name and by_id else names
+        if other != names:
+            number = min(i for i in names.keys() | other.keys() if names.get(i) != other.get(i))
+            raise ArtifactCorrupt(
+                f"{where}: label2id and id2label disagree: label {number} is {names.get(number)!r} in the one and "
+                f"{other.get(number)!r} in the other. Mend the wrong one"
+            )
+        return cls(tuple(str(name) for _, name in pairs))
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -44,3 +64,17 @@ class LabelSet:
 
     def __contains__(self, name: object) -> bool:
         return name in self.ids
+
+
+def _table(value: object, key: str, where: str) -> Mapping[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ArtifactCorrupt(f"{where}: {key} must be an object, found {value!r:.40}")
+    return value
+
+
+def _whole(number: object) -> int:
+    """An id that JSON may have as text; -1, which is no id, for anything else."""
+    text = str(number)
+    return int(text) if text.isdecimal() and not isinstance(number, bool) else -1

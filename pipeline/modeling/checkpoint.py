@@ -5,6 +5,7 @@ Only safetensors weights are read and no code that comes with a checkpoint is ru
 
 import importlib.util
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,17 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput
+from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput, RetrainError
 from pipeline.labels import LabelSet
+from pipeline.modeling.soundness import ensure_padding, require_sound_config, require_vocabulary
 from pipeline.store.checkpoints import refuse_adapter
 from pipeline.store.hashing import require_safetensors
 
+logger = logging.getLogger("retrain")
 PACKAGE_SCHEME = "package:"
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model", "bpe.codes")
+_FORMER_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
+"""Causal masks that early releases of transformers saved with GPT-2's kind."""
 _CAUSAL = frozenset(str(name) for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 
@@ -70,16 +75,18 @@ def base_location(base: str, root: Path) -> str:
 
 
 def new_classifier(location: str, labels: LabelSet, *, seed: int) -> Classifier:
-    """A pretrained encoder with a new, seeded head for the labels.
+    """A pretrained encoder with a new, seeded head for the labels, also where it comes with a head of its own.
 
     Raises:
         NoInput: when the model is neither a folder nor to be had from the Hub.
+        ArtifactCorrupt: when it is damaged, or its tokenizer does not belong to it.
     """
     _refuse_code(Path(location))
+    require_sound_config(Path(location))
     torch.manual_seed(seed)
     with _load_errors(location):
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, info = AutoModelForSequenceClassification.from_pretrained(
             location,
             num_labels=len(labels),
             id2label=dict(enumerate(labels.names)),
@@ -88,10 +95,36 @@ def new_classifier(location: str, labels: LabelSet, *, seed: int) -> Classifier:
             dtype=torch.float32,
             trust_remote_code=False,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
-    _ensure_padding(model, tokenizer)
+        _renew_head(model, info, location, seed)
+    ensure_padding(model, tokenizer, where=location)
+    require_vocabulary(model, tokenizer, where=location)
     _read_as_text(tokenizer)
     return Classifier(model, tokenizer, labels)
+
+
+def _renew_head(model: Any, info: dict[str, Any], location: str, seed: int) -> None:
+    """Make the head anew where the base brought one, and refuse an encoder that does not fit its config."""
+    encoder = f"{model.base_model_prefix}."
+    unfit = sorted(str(item[0]) for item in info["mismatched_keys"] if str(item[0]).startswith(encoder))
+    if unfit:
+        raise ArtifactCorrupt(
+            f"{location}: the weights do not fit config.json: {', '.join(unfit[:3])}{' ...' if len(unfit) > 3 else ''}"
+        )
+    absent = {str(name) for name in info["missing_keys"]}
+    brought = [
+        name for name, _ in model.named_parameters() if not name.startswith(encoder) and name not in absent
+    ]
+    if brought:
+        logger.info("%s comes with a head of its own, which is left out: the labels get a new one", location)
+        torch.manual_seed(seed)
+        fresh = dict(type(model)(model.config).named_parameters())
+        with torch.no_grad():
+            for name, weights in model.named_parameters():
+                if not name.startswith(encoder):
+                    weights.copy_(fresh[name])
 
 
 def load_tokenizer(location: Path | str) -> Any:
@@ -119,14 +152,17 @@ def load_classifier(folder: Path) -> Classifier:
         NoInput: when the folder holds no checkpoint.
         ArtifactCorrupt: when weights are damaged, missing or surplus, or the labels do not fit.
     """
-    model, tokenizer = _loaded(folder, AutoModelForSequenceClassification)
-    labels = LabelSet.from_label2id(dict(model.config.label2id), where=str(folder / "config.json"))
-    if len(labels) != model.config.num_labels:
-        raise ArtifactCorrupt(
-            f"{folder / 'config.json'}: {len(labels)} labels, the head has {model.config.num_labels}"
-        )
-    _require_one_label_each(model.config, folder / "config.json")
-    _ensure_padding(model, tokenizer)
+    file = folder / "config.json"
+    _require_checkpoint(folder)
+    labels = LabelSet.from_config(json.loads(file.read_text(encoding="utf-8")), where=str(file))
+    model, tokenizer = _loaded(
+        folder,
+        AutoModelForSequenceClassification,
+        id2label=dict(enumerate(labels.names)),
+        label2id=dict(labels.ids),
+    )
+    _require_one_label_each(model.config, file)
+    ensure_padding(model, tokenizer, where=str(folder))
     _read_as_text(tokenizer)
     return Classifier(model, tokenizer, labels)
 
@@ -139,19 +175,13 @@ def _require_one_label_each(config: Any, file: Path) -> None:
             f"{file}: problem_type is {problem!r}, expected single_label_classification. Its answers are no single "
             "labels; fine-tune a classifier of one label each"
         )
-    named = {int(number): name for name, number in config.label2id.items()}
-    told = {int(number): name for number, name in config.id2label.items()}
-    if named != told:
-        number = min(i for i in named.keys() | told.keys() if named.get(i) != told.get(i))
-        raise ArtifactCorrupt(
-            f"{file}: label2id and id2label disagree: label {number} is {named.get(number)!r} in the one and "
-            f"{told.get(number)!r} in the other. Mend the wrong one"
-        )
 
 
 def longest_text(model: Any) -> int | None:
     """The most tokens that a text may have, special tokens included; None where the model sets no limit."""
-    longest: int | None = getattr(model.config, "max_position_embeddings", None)
+    longest: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and longest < 1:
+        longest = None  # XLNet's says -1 for no limit
     for name, module in model.named_modules():
         # RoBERTa's kind counts positions from the one after its padding index
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
@@ -194,14 +224,15 @@ def load_language_model(folder: Path) -> LanguageModel:
         ArtifactCorrupt: when weights are damaged, missing or surplus.
     """
     model, tokenizer = _loaded(folder, AutoModelForCausalLM)
-    _ensure_padding(model, tokenizer)
-    if tokenizer.pad_token_id is None:
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # masked, so any token will do
+    ensure_padding(model, tokenizer, where=str(folder))
     return LanguageModel(model, tokenizer)
 
 
-def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
+def _loaded(folder: Path, kind: Any, **options: Any) -> tuple[Any, Any]:
     _require_checkpoint(folder)
+    require_sound_config(folder)
     with _load_errors(str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         model, info = kind.from_pretrained(
@@ -211,6 +242,7 @@ def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            **options,
         )
     for name, weights in model.named_parameters():
         if weights.is_floating_point() and not torch.isfinite(weights).all():
@@ -218,14 +250,30 @@ def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
                 f"{folder}: {name!r} holds NaN or infinite values. Restore it from a backup"
             )
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        names = sorted(str(name) for name in info.get(problem, ()))
+        names = sorted(str(name) for name in info.get(problem, ()) if not str(name).endswith(_FORMER_BUFFERS))
+        if (
+            problem == "missing_keys"
+            and names
+            and kind is not AutoModelForCausalLM
+            and _head_names(model) <= set(names)
+        ):
+            raise ArtifactCorrupt(
+                f"{folder}: has no classification head ({', '.join(names[:3])}): it is a pretrained model. Name it as "
+                "model.base and launch without --checkpoint"
+            )
         if names:
             raise ArtifactCorrupt(
                 f"{folder / 'model.safetensors'}: {problem.replace('_', ' ')}: {', '.join(names[:3])}"
                 f"{' ...' if len(names) > 3 else ''}. Run: retrain rollback, or train this checkpoint again"
             )
+    require_vocabulary(model, tokenizer, where=str(folder))
     model.eval()
     return model, tokenizer
+
+
+def _head_names(model: Any) -> set[str]:
+    encoder = f"{model.base_model_prefix}."
+    return {name for name, _ in model.named_parameters() if not name.startswith(encoder)}
 
 
 def _require_checkpoint(folder: Path) -> None:
@@ -261,13 +309,6 @@ def _read_as_text(tokenizer: Any) -> None:
     tokenizer.init_kwargs["split_special_tokens"] = True
 
 
-def _ensure_padding(model: Any, tokenizer: Any) -> None:
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
-
-
 def _refuse_code(folder: Path) -> None:
     require_safetensors(folder)
     for name in ("config.json", "tokenizer_config.json"):
@@ -297,9 +338,28 @@ def _load_errors(location: str) -> Iterator[None]:
             "Run: retrain rollback, or restore the file from a backup"
         ) from None
     except RuntimeError as error:
-        raise ArtifactCorrupt(f"{location}: the weights do not fit the configuration: {error}") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise NoInput(
-            f"{location}: no loadable model (expected config.json, model.safetensors and a tokenizer in a folder, "
-            f"or a Hub name that can be reached): {error}"
+        unlike = "ignore_mismatched_sizes" in str(error)
+        what = "a tensor has another shape than config.json and its labels ask for" if unlike else str(error)
+        raise ArtifactCorrupt(f"{location}: the weights do not fit the configuration: {what}") from None
+    except ImportError as error:
+        raise BadConfig(
+            f"{location}: needs a package that is not installed: {str(error).strip().splitlines()[0]}. Run: pip install "
+            "sentencepiece tiktoken protobuf, or save a tokenizer.json with the checkpoint"
         ) from None
+    except BaseException as error:
+        # configurations and tokenizers with odd values fail in a hundred ways, in Rust as a panic, which is no Exception
+        if isinstance(error, RetrainError | KeyboardInterrupt | SystemExit):
+            raise
+        if isinstance(error, OSError) or not Path(location).is_dir():
+            raise _unreachable(location, error) from None
+        raise ArtifactCorrupt(
+            f"{location}: cannot be loaded: {type(error).__name__}: {str(error)[:300]}. Expected config.json, "
+            "model.safetensors and a tokenizer that belong together"
+        ) from None
+
+
+def _unreachable(location: str, error: BaseException) -> NoInput:
+    return NoInput(
+        f"{location}: no loadable model (expected config.json, model.safetensors and a tokenizer in a folder, "
+        f"or a Hub name that can be reached): {error}"
+    )

@@ -41,12 +41,23 @@ def head_parameters(model: Any) -> set[str]:
 
 
 def layer_stack(model: Any) -> tuple[str, nn.ModuleList]:
-    """The name and modules of the model's longest stack of layers, bottom first; empty where it has none."""
-    return max(
-        ((name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)),
-        key=lambda item: len(item[1]),
-        default=("", nn.ModuleList()),
-    )
+    """The name and modules of the model's longest stack of layers, bottom first; empty where it has none.
+
+    A list inside of one of several layers is no stack (T5 has one in each block), and neither are lists side by side that
+    hold the parts of each layer (XLM).
+    """
+    lists: dict[str, nn.ModuleList] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{outer}.") and len(lists[outer]) > 1 for outer in lists)
+        if isinstance(module, nn.ModuleList) and not inside:
+            lists[name] = module
+    name = max(lists, key=lambda item: len(lists[item]), default="")
+    beside = [
+        other
+        for other in lists
+        if other.rpartition(".")[0] == name.rpartition(".")[0] and len(lists[other]) == len(lists[name])
+    ]
+    return (name, lists[name]) if len(beside) == 1 else ("", nn.ModuleList())
 
 
 def trained_parameters(model: Any, layers: str) -> list[str]:
@@ -69,7 +80,13 @@ def trained_parameters(model: Any, layers: str) -> list[str]:
     count = len(stack) if layers == "encoder" else int(layers.removeprefix("top:"))
     first = max(len(stack) - count, 0)
     start = next(i for i, name in enumerate(names) if name.startswith(f"{stack_name}.{first}."))
-    return names[start:]
+    beside = f"{stack_name.rpartition('.')[0]}."
+    return [name for name in names[start:] if not _is_embedding(name.removeprefix(beside), name, beside)]
+
+
+def _is_embedding(own: str, name: str, beside: str) -> bool:
+    """Whether a parameter that is registered after its stack comes before it: BART's `encoder.layernorm_embedding`."""
+    return name.startswith(beside) and "embed" in own.partition(".")[0]
 
 
 @torch.no_grad()
@@ -106,8 +123,10 @@ def logits_of(model: Any, features: Tensor) -> Tensor:
 def _last_token_rows(model: Any, features: Tensor, batch: dict[str, Tensor]) -> Tensor:
     if features.dim() == 2:
         return features
-    # decoder classifiers score every token and read the last one that is not padding
-    mask = batch["attention_mask"].to(features.device)
+    # Decoder classifiers score every token and read the last one that has another id than padding, as transformers'
+    # GenericForSequenceClassification does: where padding is the end token, the token before an end that is appended.
+    tokens = batch["input_ids"].to(features.device)
+    mask = (tokens != model.config.get_text_config().pad_token_id).to(torch.int32)
     last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
     return features[torch.arange(features.shape[0], device=features.device), last]
 

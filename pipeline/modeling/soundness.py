@@ -1,0 +1,71 @@
+"""What a model and its tokenizer must agree on before either is used."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ArtifactCorrupt
+
+MOST_LAYERS = 10_000
+"""More than any model has: a damaged number would have transformers build layers for minutes."""
+_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers")
+
+
+def require_sound_config(folder: Path) -> None:
+    """Refuse a config.json that asks for what cannot be trained, or for more layers than there can be.
+
+    Raises:
+        ArtifactCorrupt: naming the key.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        return
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ArtifactCorrupt(f"{file}: expected an object, found {type(content).__name__}")
+    quantized = content.get("quantization_config")
+    if quantized is not None:
+        method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else quantized
+        raise ArtifactCorrupt(
+            f"{file}: the weights are quantized ({method}), and fine-tuning needs them whole. Save the model in fp32, fp16 "
+            "or bf16 and name that"
+        )
+    for key in _COUNTS:
+        count = content.get(key)
+        if isinstance(count, int) and count > MOST_LAYERS:
+            raise ArtifactCorrupt(f"{file}: {key} is {count}, expected at most {MOST_LAYERS}: it is damaged")
+
+
+def ensure_padding(model: Any, tokenizer: Any, *, where: str) -> None:
+    """Give a tokenizer without padding the end token for it, and let the model take the same token for padding.
+
+    A decoder classifier finds the last token of a text by the padding id of its config, so that another one than the
+    tokenizer's makes it read padding.
+
+    Raises:
+        ArtifactCorrupt: the tokenizer has neither a padding nor an end token.
+    """
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        raise ArtifactCorrupt(
+            f"{where}: the tokenizer has neither a padding nor an end token, and texts of unlike length need one. Set "
+            "pad_token in its tokenizer_config.json"
+        )
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+
+
+def require_vocabulary(model: Any, tokenizer: Any, *, where: str) -> None:
+    """Refuse a tokenizer that gives ids for which the model has no embedding.
+
+    Raises:
+        ArtifactCorrupt: naming both sizes.
+    """
+    embeddings = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if embeddings is not None and largest >= embeddings:
+        raise ArtifactCorrupt(
+            f"{where}: the tokenizer has ids up to {largest}, the model embeddings for {embeddings} tokens: they do not "
+            "belong together. Save the tokenizer that the model was trained with, or resize its embeddings"
+        )
