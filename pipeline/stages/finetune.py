@@ -19,8 +19,8 @@ from pipeline.store.checkpoints import copy_checkpoint
 from pipeline.store.disk import require_free_space
 from pipeline.store.hashing import checkpoint_hash, sha256_json
 from pipeline.store.records import CheckpointRef
-from pipeline.store.stage_directory import RESUME_FOLDER, find_output, require_stage
-from pipeline.store.tables import changed_input, write_parquet
+from pipeline.store.stage_directory import RESUME_FOLDER, find_output, require_output, require_stage
+from pipeline.store.tables import changed_input, read_parquet, write_parquet
 
 if TYPE_CHECKING:
     from pipeline.ewc.deltas import GroupDelta
@@ -97,6 +97,7 @@ def _body(context: RunContext, folder: Path) -> None:
     adopted = context.launch.checkpoint if context.launch is not None else None
     if adopted is not None:
         tell_links(context.workspace, "finetune", sorted(adopted.iterdir()))
+        _require_served_alike(context, adopted)
         _copy_checkpoint(adopted, target)
         if checkpoint_hash(target) != context.inputs[ADOPTED_INPUT]:
             raise changed_input(adopted)
@@ -110,6 +111,13 @@ def _body(context: RunContext, folder: Path) -> None:
         _save_reports(folder, [], [])
     else:
         _train(context, folder, target)
+
+
+def _require_served_alike(context: RunContext, adopted: Path) -> None:
+    from pipeline.modeling.adoption import require_served_alike
+
+    table = read_parquet(require_output(context.output("ingest"), TRAIN_FILE))
+    require_served_alike(adopted, [str(row["text"]) for row in table], context.config.model.max_length)
 
 
 def _copy_checkpoint(source: Path, target: Path) -> None:

@@ -1,0 +1,69 @@
+"""Proof that an adopted checkpoint says the same here as where it is served."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import transformers
+
+from pipeline.errors import ArtifactCorrupt
+from pipeline.modeling.batches import encode
+from pipeline.modeling.checkpoint import load_classifier, longest_text
+from pipeline.modeling.prediction import predict
+
+MOST_TEXTS, BATCH, TOLERANCE = 32, 8, 0.01
+"""Texts that are tried, how many at once, and by how much a probability may differ."""
+
+
+def require_served_alike(folder: Path, texts: Sequence[str], max_length: int) -> None:
+    """Compare the product's answers with those of `transformers.pipeline("text-classification")`, singly and batched.
+
+    Args:
+        folder: the checkpoint, as it is served.
+        texts: some that the model is for; those that hold special tokens, which a server may read otherwise, are left out.
+        max_length: tokens kept of each text.
+
+    Raises:
+        ArtifactCorrupt: an answer differs, or all texts are the same to the tokenizer; naming how many.
+    """
+    classifier = load_classifier(folder)
+    length = min(max_length, longest_text(classifier.model) or max_length)
+    served = transformers.pipeline(
+        "text-classification", model=str(folder), device="cpu", dtype=torch.float32
+    )
+    chosen = [text for text in dict.fromkeys(texts) if text.strip()][:MOST_TEXTS]
+    ours_ids = encode(classifier.tokenizer, chosen, length)
+    if len(chosen) > 1 and len({tuple(ids) for ids in ours_ids}) == 1:
+        raise ArtifactCorrupt(
+            f"{folder}: its tokenizer makes the same tokens of all {len(chosen)} launch texts that were tried: it is not the "
+            "one that the model was trained with. Save that beside the model"
+        )
+    if (
+        served.tokenizer.pad_token is None
+    ):  # a server would have to do the same to answer more than one text at once
+        served.tokenizer.pad_token = served.tokenizer.eos_token
+        served.model.config.pad_token_id = served.tokenizer.pad_token_id
+    theirs_ids = served.tokenizer(chosen, truncation=True, max_length=length)["input_ids"]
+    tried = [
+        text for text, a, b in zip(chosen, ours_ids, theirs_ids, strict=True) if list(a) == list(b)
+    ] or chosen
+    ours = predict(classifier, tried, max_length)
+    options = {"truncation": True, "max_length": length, "function_to_apply": "softmax"}
+    for how, batch in (("one at a time", 1), (f"{BATCH} at a time", BATCH)):
+        theirs = (
+            [served(text, **options) for text in tried]
+            if batch == 1
+            else served(tried, batch_size=batch, **options)
+        )
+        answers = [item[0] if isinstance(item, list) else item for item in theirs]
+        unlike = [
+            text
+            for text, (label, probability), answer in zip(tried, ours, answers, strict=True)
+            if answer["label"] != label or abs(answer["score"] - probability) > TOLERANCE
+        ]
+        if unlike:
+            raise ArtifactCorrupt(
+                f"{folder}: {len(unlike)} of {len(tried)} answers differ from those of transformers.pipeline, {how}: its "
+                "answers depend on how texts are padded, or its config.json and tokenizer disagree (pad_token_id, labels). "
+                "What is measured here would not be what is served"
+            )

@@ -1,0 +1,62 @@
+"""An adopted checkpoint answers as transformers.pipeline does, or is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2ForSequenceClassification
+
+from pipeline.errors import ArtifactCorrupt
+from pipeline.labels import LabelSet
+from pipeline.modeling.adoption import require_served_alike
+from pipeline.modeling.checkpoint import Classifier, new_classifier, save_classifier
+from tests import toy
+
+LABELS = LabelSet(("a", "b", "c"))
+TEXTS = [row["text"] for row in toy.toy_stream().launch] + [
+    "my parcel",
+    "i have a broken screen problem today",
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.write_base(tmp_path_factory.mktemp("base") / "base")
+
+
+def saved(classifier: Classifier, folder: Path) -> Path:
+    classifier.model.config.id2label = dict(enumerate(LABELS.names))
+    classifier.model.config.label2id = LABELS.ids
+    folder.mkdir()
+    save_classifier(classifier, folder)
+    return folder
+
+
+def test_a_sound_checkpoint_is_taken(base: Path, tmp_path: Path) -> None:
+    require_served_alike(saved(new_classifier(str(base), LABELS, seed=0), tmp_path / "sound"), TEXTS, 16)
+
+
+def test_a_decoder_that_pads_otherwise_than_its_tokenizer_is_refused(base: Path, tmp_path: Path) -> None:
+    tokenizer = new_classifier(str(base), LABELS, seed=0).tokenizer
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=32, n_embd=16, n_layer=2, n_head=2, num_labels=3, pad_token_id=5,
+        initializer_range=0.5,
+    )  # fmt: skip
+    folder = saved(Classifier(GPT2ForSequenceClassification(config), tokenizer, LABELS), tmp_path / "decoder")
+    with pytest.raises(ArtifactCorrupt, match=r"\d+ of 32 answers differ .* 8 at a time"):
+        require_served_alike(folder, TEXTS, 16)
+
+
+def test_a_tokenizer_that_knows_none_of_the_texts_is_refused(base: Path, tmp_path: Path) -> None:
+    folder = saved(new_classifier(str(base), LABELS, seed=0), tmp_path / "foreign")
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocabulary = content["model"]["vocab"]
+    content["model"]["vocab"] = {
+        (word if word.startswith("[") else f"@{number}"): number for word, number in vocabulary.items()
+    }
+    file.write_text(json.dumps(content))
+    with pytest.raises(ArtifactCorrupt, match="makes the same tokens of all 2 launch texts"):
+        require_served_alike(folder, ["help me", "thank you"], 16)
