@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.modeling.batches import encode
+from pipeline.modeling.batches import encode, takes_no_padding
 from pipeline.modeling.checkpoint import load_classifier, longest_text
 from pipeline.modeling.prediction import predict
 
@@ -49,7 +49,10 @@ def require_served_alike(folder: Path, texts: Sequence[str], max_length: int) ->
     ] or chosen
     ours = predict(classifier, tried, max_length)
     options = {"truncation": True, "max_length": length, "function_to_apply": "softmax"}
-    for how, batch in (("one at a time", 1), (f"{BATCH} at a time", BATCH)):
+    ways = [("one at a time", 1), (f"{BATCH} at a time", BATCH)]
+    if takes_no_padding(classifier.tokenizer):
+        ways = ways[:1]  # which has been told
+    for how, batch in ways:
         theirs = (
             [served(text, **options) for text in tried]
             if batch == 1

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -71,6 +72,22 @@ def _without_markers(tokenizer: Any, encoded: list[Encoded]) -> list[Encoded]:
     return rows
 
 
+_NO_PADDING = "retrain_takes_no_padding"
+
+
+def pad_nothing(tokenizer: Any) -> None:
+    """Have the tokenizer's texts batched by equal length, as its model's answers depend on padding.
+
+    Source of such models: FNet mixes tokens by a Fourier transform over the whole length (Lee-Thorp et al. 2021).
+    """
+    setattr(tokenizer, _NO_PADDING, True)
+
+
+def takes_no_padding(tokenizer: Any) -> bool:
+    """Whether answers, Fisher and features are computed in batches of equal length."""
+    return bool(getattr(tokenizer, _NO_PADDING, False))
+
+
 def pad(tokenizer: Any, rows: Sequence[Encoded]) -> dict[str, Tensor]:
     """`input_ids` and `attention_mask`, both int64 [B, T], T the longest row, padded on the right."""
     length = max(len(row) for row in rows)
@@ -85,11 +102,15 @@ def pad(tokenizer: Any, rows: Sequence[Encoded]) -> dict[str, Tensor]:
 def padded_batches(
     tokenizer: Any, rows: Sequence[Encoded], *, batch_size: int = 64
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """Batches of rows of like length with the rows' positions, so that little is padding."""
+    """Batches of rows of like length with the rows' positions, so that little is padding; see `takes_no_padding`."""
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    for start in range(0, len(order), batch_size):
-        positions = order[start : start + batch_size]
-        yield positions, pad(tokenizer, [rows[position] for position in positions])
+    groups = [order]
+    if takes_no_padding(tokenizer):
+        groups = [list(alike) for _, alike in groupby(order, key=lambda index: len(rows[index]))]
+    for group in groups:
+        for start in range(0, len(group), batch_size):
+            positions = group[start : start + batch_size]
+            yield positions, pad(tokenizer, [rows[position] for position in positions])
 
 
 def keyed_batches(
@@ -101,7 +122,8 @@ def keyed_batches(
     its row wherever it stands. A batch holds at most `max_tokens` tokens with padding.
     """
     lengths = [len(ids) for ids in examples.encoded]
-    for positions in batches_by_length(lengths, max_tokens=max_tokens, seed=seed):
+    equal = takes_no_padding(tokenizer)
+    for positions in batches_by_length(lengths, max_tokens=max_tokens, seed=seed, equal=equal):
         batch = pad(tokenizer, [examples.encoded[p] for p in positions])
         keys = [int.from_bytes(hashlib.sha256(examples.ids[p].encode()).digest()[:7]) for p in positions]
         yield {

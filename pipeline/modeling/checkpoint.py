@@ -19,7 +19,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput, RetrainError
 from pipeline.labels import LabelSet
-from pipeline.modeling.soundness import ensure_padding, require_sound_config, require_vocabulary
+from pipeline.modeling.soundness import (
+    ensure_padding,
+    require_sound_config,
+    require_vocabulary,
+    see_to_padding,
+)
 from pipeline.store.checkpoints import refuse_adapter
 from pipeline.store.hashing import require_safetensors
 
@@ -101,6 +106,8 @@ def new_classifier(location: str, labels: LabelSet, *, seed: int) -> Classifier:
         _renew_head(model, info, location, seed)
     ensure_padding(model, tokenizer, where=location)
     require_vocabulary(model, tokenizer, where=location)
+    with _load_errors(location):
+        see_to_padding(model, tokenizer, where=location)
     _read_as_text(tokenizer)
     return Classifier(model, tokenizer, labels)
 
@@ -163,6 +170,8 @@ def load_classifier(folder: Path) -> Classifier:
     )
     _require_one_label_each(model.config, file)
     ensure_padding(model, tokenizer, where=str(folder))
+    with _load_errors(str(folder)):
+        see_to_padding(model, tokenizer, where=str(folder))
     _read_as_text(tokenizer)
     return Classifier(model, tokenizer, labels)
 

@@ -1,13 +1,21 @@
 """What a model and its tokenizer must agree on before either is used."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.errors import ArtifactCorrupt
+from pipeline.modeling.batches import pad, pad_nothing
+
+logger = logging.getLogger("retrain")
 
 MOST_LAYERS = 10_000
 """More than any model has: a damaged number would have transformers build layers for minutes."""
+_PROBE, _DEPENDS = 6, 1e-3
+"""Tokens of the shorter row that is tried, and the relative difference of logits that is more than rounding."""
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers")
 
 
@@ -68,4 +76,30 @@ def require_vocabulary(model: Any, tokenizer: Any, *, where: str) -> None:
         raise ArtifactCorrupt(
             f"{where}: the tokenizer has ids up to {largest}, the model embeddings for {embeddings} tokens: they do not "
             "belong together. Save the tokenizer that the model was trained with, or resize its embeddings"
+        )
+
+
+@torch.no_grad()
+def see_to_padding(model: Any, tokenizer: Any, *, where: str) -> None:
+    """Have texts batched by equal length where the model's answer to one depends on how much padding stands behind it.
+
+    A short row of ordinary tokens is answered alone and with padding up to four times its length. Training still pads,
+    which is noise to it.
+    """
+    model.eval()
+    special = set(tokenizer.all_special_ids)
+    ordinary = [number for number in sorted(tokenizer.get_vocab().values()) if number not in special]
+    short, long = ordinary[-_PROBE:], ordinary[-4 * _PROBE :]
+    if len(long) < 4 * _PROBE:
+        return
+    alone = model(**pad(tokenizer, [short])).logits[0]
+    beside = model(**pad(tokenizer, [short, long])).logits[0]
+    difference = (alone - beside).abs().max().item()
+    if difference > _DEPENDS * max(alone.abs().max().item(), 1.0):
+        pad_nothing(tokenizer)
+        logger.warning(
+            "%s: padding changes its answers (logits by %.2g): texts are batched by equal length here. Serve it one text at "
+            "a time, or so",
+            where,
+            difference,
         )

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2ForSequenceClassification
+from transformers import FNetConfig, FNetForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
 
 from pipeline.errors import ArtifactCorrupt
 from pipeline.labels import LabelSet
 from pipeline.modeling.adoption import require_served_alike
-from pipeline.modeling.checkpoint import Classifier, new_classifier, save_classifier
+from pipeline.modeling.batches import Examples, encode, keyed_batches, padded_batches
+from pipeline.modeling.checkpoint import Classifier, load_classifier, new_classifier, save_classifier
+from pipeline.modeling.prediction import logits
 from tests import toy
 
 LABELS = LabelSet(("a", "b", "c"))
@@ -60,3 +62,39 @@ def test_a_tokenizer_that_knows_none_of_the_texts_is_refused(base: Path, tmp_pat
     file.write_text(json.dumps(content))
     with pytest.raises(ArtifactCorrupt, match="makes the same tokens of all 2 launch texts"):
         require_served_alike(folder, ["help me", "thank you"], 16)
+
+
+@pytest.fixture
+def fnet(base: Path, tmp_path: Path) -> Path:
+    """A model whose answers depend on padding."""
+    tokenizer = new_classifier(str(base), LABELS, seed=0).tokenizer
+    torch.manual_seed(0)
+    config = FNetConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, intermediate_size=32,
+        max_position_embeddings=32, num_labels=3, initializer_range=0.5, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    return saved(Classifier(FNetForSequenceClassification(config), tokenizer, LABELS), tmp_path / "fnet")
+
+
+def test_a_model_whose_answers_depend_on_padding_is_read_in_batches_of_equal_length(
+    fnet: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = load_classifier(fnet)
+    assert "padding changes its answers" in caplog.text
+    rows = encode(classifier.tokenizer, ["my parcel", *TEXTS[:20]], 16)
+    assert len({len(row) for row in rows}) > 1
+    alone = torch.cat([logits(classifier, [row]) for row in rows])
+    assert torch.allclose(logits(classifier, rows), alone, atol=1e-5)
+    examples = Examples(tuple(map(str, range(len(rows)))), tuple(rows), (0,) * len(rows))
+    for batch in keyed_batches(classifier.tokenizer, examples, seed=0):
+        assert batch["attention_mask"].all()
+    require_served_alike(fnet, TEXTS, 16)
+
+
+def test_a_model_whose_answers_do_not_depend_on_padding_is_batched_as_ever(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = load_classifier(saved(new_classifier(str(base), LABELS, seed=0), tmp_path / "sound"))
+    assert "padding" not in caplog.text
+    rows = encode(classifier.tokenizer, ["my parcel", *TEXTS[:20]], 16)
+    assert len(list(padded_batches(classifier.tokenizer, rows))) == 1

@@ -8,7 +8,12 @@ Item = TypeVar("Item")
 
 
 def batches_by_length(
-    lengths: Sequence[int], *, max_tokens: int, max_examples: int = 64, seed: int | None = None
+    lengths: Sequence[int],
+    *,
+    max_tokens: int,
+    max_examples: int = 64,
+    seed: int | None = None,
+    equal: bool = False,
 ) -> list[list[int]]:
     """Group examples of like length, so that little is padded.
 
@@ -19,6 +24,7 @@ def batches_by_length(
         max_examples: limit on a batch's examples.
         seed: shuffles the order of the batches, so that a pass may stop early without having seen only
             short texts; None leaves the longest first, so that memory runs out at once or never.
+        equal: whether a batch holds examples of one length alone, so that nothing is padded.
 
     Returns:
         Batches of positions in `lengths`, each position once.
@@ -29,6 +35,7 @@ def batches_by_length(
         if (
             current is None
             or len(current) == max_examples
+            or (equal and lengths[current[0]] != lengths[index])
             or lengths[current[0]] * (len(current) + 1) > max_tokens
         ):
             batches.append([index])
