@@ -98,7 +98,8 @@ def measured(words: list[str]) -> dict[str, float]:
 def write_checkpoint(folder: Path, data: Path) -> int:
     """MiniLM with a new head for the data's labels; returns the number of rows."""
     from pipeline.labels import LabelSet
-    from pipeline.modeling.checkpoint import base_location, new_classifier, quiet_libraries, save_classifier
+    from pipeline.modeling.checkpoint import new_classifier, quiet_libraries, save_classifier
+    from pipeline.store.base_models import base_location
 
     quiet_libraries()
     rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]

@@ -3,7 +3,6 @@
 Only safetensors weights are read and no code that comes with a checkpoint is run.
 """
 
-import importlib.util
 import json
 import logging
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ from pipeline.store.checkpoints import refuse_adapter
 from pipeline.store.hashing import require_safetensors
 
 logger = logging.getLogger("retrain")
-PACKAGE_SCHEME = "package:"
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model", "bpe.codes")
 _FORMER_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 """Causal masks that early releases of transformers saved with GPT-2's kind."""
@@ -51,32 +49,6 @@ class LanguageModel:
 
     model: Any
     tokenizer: Any
-
-
-def base_location(base: str, root: Path) -> str:
-    """Where a base model is to be loaded from: a folder's path, or a Hub name as it is.
-
-    Args:
-        base: a Hub name, a folder (relative to `root`), or `package:NAME/FOLDER` for a folder that a
-            Python package ships.
-        root: the workspace.
-
-    Raises:
-        NoInput: when a named package or its folder is absent.
-    """
-    if base.startswith(PACKAGE_SCHEME):
-        package, _, folder = base.removeprefix(PACKAGE_SCHEME).partition("/")
-        spec = importlib.util.find_spec(package) if package.isidentifier() else None
-        if spec is None or not spec.submodule_search_locations:
-            raise NoInput(
-                f"model.base {base!r}: the package {package!r} is not installed. Run: pip install it"
-            )
-        location = Path(next(iter(spec.submodule_search_locations))) / folder
-        if not (location / "config.json").is_file():
-            raise NoInput(f"model.base {base!r}: {location} holds no config.json")
-        return str(location)
-    folder_path = (root / base).resolve()
-    return str(folder_path) if (folder_path / "config.json").is_file() else base
 
 
 def new_classifier(location: str, labels: LabelSet, *, seed: int) -> Classifier:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.stages.stage import RunContext
+from pipeline.store.base_models import base_location
 
 SHARE_TO_HOLD = 0.99
 AT_A_TIME = 1000
@@ -89,7 +90,7 @@ def models_eye(context: RunContext) -> ModelsEye:
     Raises:
         NoInput: there is none. ArtifactCorrupt: it asks for code of its own.
     """
-    from pipeline.modeling.checkpoint import base_location, load_tokenizer
+    from pipeline.modeling.checkpoint import load_tokenizer
 
     root, launch = context.workspace.root, context.launch
     if context.base is not None:

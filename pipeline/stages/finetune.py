@@ -15,6 +15,7 @@ from pipeline.stages.links import tell_links
 from pipeline.stages.preparation import prepare, relabelled
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
+from pipeline.store.base_models import base_hash
 from pipeline.store.checkpoints import copy_checkpoint
 from pipeline.store.disk import require_free_space
 from pipeline.store.hashing import checkpoint_hash, sha256_json
@@ -69,6 +70,10 @@ def _inputs(context: RunContext) -> dict[str, str]:
                 inputs[f"training table {checkpoint.month}"] = record.outputs[TRAIN_FILE]
     elif context.launch is not None and context.launch.checkpoint is not None:
         inputs[ADOPTED_INPUT] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
+    if ADOPTED_INPUT not in inputs and (context.base is None or context.recipe.from_scratch):
+        pretrained = base_hash(context.config.model.base, context.workspace.root)
+        if pretrained is not None:
+            inputs["base model"] = pretrained
     return inputs
 
 

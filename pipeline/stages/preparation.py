@@ -14,6 +14,7 @@ from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.lineage import ancestors
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import examples, labels_of, rows_of, training_rows, validation_rows
+from pipeline.store.base_models import base_location
 from pipeline.store.hashing import FISHER_FILE
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import verify_checkpoint
@@ -148,7 +149,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     Args:
         fisher_file: of the base; None for a training without penalty.
     """
-    from pipeline.modeling.checkpoint import base_location, load_classifier, new_classifier, require_length
+    from pipeline.modeling.checkpoint import load_classifier, new_classifier, require_length
     from pipeline.modeling.closed_labels import close_rows_, without_rows
     from pipeline.modeling.device import autocast_dtype, choose_device
     from pipeline.modeling.frozen_layers import remember_frozen_layers

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.store.hashing import checkpoint_hash
 from tests import toy
 from tests.conftest import call
 
@@ -147,6 +148,15 @@ def test_data_with_labels_that_the_adopted_checkpoint_lacks_is_refused(
     done = call("launch", "--data", data, "--checkpoint", source, "--month", "2026-01", "-w", new_workspace)
     assert done.code == 65
     assert "unknown label 'unheard of': the checkpoint's label2id does not have it" in done.err
+
+
+def test_a_launch_records_the_model_that_it_started_from_and_tells_when_it_changed(launched: Path) -> None:
+    stages = json.loads((launched / LAUNCH / "manifest.json").read_text())["stages"]
+    assert stages["finetune"]["inputs"]["base model"] == checkpoint_hash(launched / "base")
+    config = launched / "base" / "config.json"
+    config.write_text(config.read_text() + " ")
+    done = call("launch", "--data", launched / "launch.jsonl", "--month", "2026-01", "-w", launched)
+    assert "finetune: runs (base model changed)" in done.err
 
 
 @pytest.mark.parametrize("option", ["--data", "--checkpoint"])

@@ -12,7 +12,6 @@ from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput
 from pipeline.labels import LabelSet
 from pipeline.modeling.checkpoint import (
     Classifier,
-    base_location,
     is_language_model,
     load_classifier,
     load_language_model,
@@ -20,6 +19,7 @@ from pipeline.modeling.checkpoint import (
     require_length,
     save_classifier,
 )
+from pipeline.store.base_models import base_location
 from tests import language_models
 from tests.modeling.conftest import LABELS
 
