@@ -1,8 +1,9 @@
 """Cuts streams of one or two years from the six-month streams: months of all kinds, the same for the same seed.
 
 Each month of the short stream becomes several: one or two that bring new labels, and as many that bring only corrections
-and escalations. Of the fixed ones, some have 20 rows and hand the rest on; one has 600, filled up with rows held back
-from the launch; one returns to the launch's wordings. 3% of all feedback has a wrong label.
+and escalations. Of the fixed ones, some have 20 rows and hand the rest on; one is large, with up to 300 rows more that
+were held back from the launch, and at most 600; one returns to the launch's wordings. Of the corrections and escalations
+3% have a wrong label.
 """
 
 import json

@@ -5,9 +5,9 @@
 
 The stream is cut by long_streams.py from one in `../shared/data` (or --data DIR); without it there is nothing to do, and
 it says so. Arms: `default` under its gate, as cron runs it; `forced`, the same with every month promoted; `plain` with
-every month promoted; `joint`, the pretrained model trained on everything in the last month alone. More can be had with
---arms NAME:KEY=VALUE,... (the default with other settings, under its gate). Results go to
-benchmarks/results/years-STREAM-MONTHS.json, arm by arm.
+every month promoted; `joint`, the pretrained model trained on everything in the last month alone; `pairs`, in which
+every other month is promoted and its rows are those of two months. Others can be had with settings:
+--arms default:KEY=VALUE,... forced:KEY=VALUE,... Results go to benchmarks/results/years-STREAM-MONTHS.json, arm by arm.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def clock() -> datetime:
 
 
 def config_of(folder: Path, seed: int, arm: str) -> Config:
-    """What an arm is configured to."""
+    """What an arm is configured to; a name before settings, such as `forced:`, only says what is promoted."""
     name, _, settings = arm.partition(":")
     words = [word for word in settings.split(",") if word]
     config = load_config(
@@ -83,9 +83,10 @@ def run_arm(stream: LongStream, folder: Path, work: Path, arm: str, seed: int, l
     """All months of one arm; what is finished is used again."""
     config = config_of(folder, seed, arm)
     space = Workspace(work / arm.replace("/", "-"))
-    promote = True if arm in ("forced", "plain", "joint") else None
-    request = Request(threads=1, by="benchmark", promote=promote)
     months = sorted(stream.feedback)
+    waiting = set(months[::2]) if arm.startswith("pairs") else set()
+    promote = None if arm.startswith("default") else True
+    request = Request(threads=1, by="benchmark", promote=promote)
     if arm == "joint":  # everything that was fed back is in the line of the forced arm
         if not space.root.exists():
             shutil.copytree(work / "forced", space.root, symlinks=True)
@@ -103,11 +104,12 @@ def run_arm(stream: LongStream, folder: Path, work: Path, arm: str, seed: int, l
     refused = []
     for month in months:
         started = time.process_time()
-        outcome = run_month(space, config, month, request=request, clock=clock)
+        wish = replace(request, promote=False) if month in waiting else request
+        outcome = run_month(space, config, month, request=wish, clock=clock)
         if not outcome.already:
             seconds[str(month)] = round(time.process_time() - started, 2)
             kept.write_text(json.dumps(seconds))
-        if outcome.status == "refused":
+        if outcome.status in ("refused", "kept"):
             refused.append(str(month))
         print(f"{arm}: {month} {outcome.status} {'; '.join(outcome.reasons)}", flush=True)
     return measured(stream, space, arm, config, refused, seconds)

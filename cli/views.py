@@ -63,10 +63,29 @@ def verdict_text(verdict: "Verdict") -> str:
     return "\n".join(lines)
 
 
+SHOWN_SETS = 8
+"""Columns of accuracies that fit on 80 characters."""
+
+
 def matrix_text(matrix: "AccuracyMatrix") -> str:
-    """Models in rows, golden sets in columns."""
+    """Models in rows, golden sets in columns; of many sets the first, the mean of those between, and the newest."""
+    head, lines = list(matrix.golden_sets), [list(values) for values in matrix.accuracies]
+    between = range(1, len(head) - (SHOWN_SETS - 2))
+    if len(head) > SHOWN_SETS:
+        lines = [[line[0], _mean([line[i] for i in between]), *line[between.stop :]] for line in lines]
+        head = [head[0], "mean", *head[between.stop :]]
     rows = [
         [month, *(points(value) for value in values)]
-        for month, values in zip(matrix.months, matrix.accuracies, strict=True)
+        for month, values in zip(matrix.months, lines, strict=True)
     ]
-    return table(["model of", *matrix.golden_sets], rows)
+    text = table(["model of", *head], rows)
+    if len(head) == len(matrix.golden_sets):
+        return text
+    first, last = matrix.golden_sets[1], matrix.golden_sets[between.stop - 1]
+    note = f"(mean: of the {len(between)} golden sets {first} to {last}, as far as a model was scored on them; each in"
+    return f"{text}\n{note} retrain status --json)"
+
+
+def _mean(values: "list[float | None]") -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

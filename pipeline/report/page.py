@@ -18,6 +18,8 @@ from pipeline.report.contents import LambdaFrontier, ReportContents
 HEAT_LEVELS = 9
 SHOWN_LABELS = 5
 """Labels that lost the most."""
+SHOWN_SETS = 12
+"""Golden sets whose comparisons are open to see: the first and the newest; a table of accuracies with more is closer."""
 SHOWN_PAIRS = 12
 """Label pairs that are open to see; the others are folded away."""
 
@@ -74,7 +76,8 @@ def render_page(contents: ReportContents) -> str:
         figures=_figures(card) if card else [],
         heat=_matrix(contents),
         changes=_changes(card) if card else None,
-        comparisons=_comparisons(card) if card else [],
+        comparisons=_comparisons(card) if card else ([], []),
+        many=len(contents.matrix.golden_sets) > SHOWN_SETS,
         beyond=_beyond_accuracy(card) if card else [],
         worst=card.worst_labels[:SHOWN_LABELS] if card else [],
         confidence=f"{100 * card.confidence:g}" if card else "",
@@ -167,12 +170,17 @@ def _changes(card: Scorecard) -> Markup | None:
     return interval_chart(rows, title="Change of accuracy", unit="points of accuracy") if rows else None
 
 
-def _comparisons(card: Scorecard) -> list[dict[str, str]]:
-    rows = []
-    for golden in card.scores:
+def _comparisons(card: Scorecard) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """A line a golden set and slice: of the sets that are open to see, and of those folded away."""
+    scores = list(card.scores)
+    between = range(1, len(scores) - (SHOWN_SETS - 1))
+    shown: list[dict[str, str]] = []
+    folded: list[dict[str, str]] = []
+    for place, golden in enumerate(scores):
+        rows = folded if place in between else shown
         rows.append(_comparison(golden.name, "all", golden.overall))
         rows += [_comparison("", name, item) for name, item in golden.slices.items()]
-    return rows
+    return shown, folded
 
 
 def _beyond_accuracy(card: Scorecard) -> list[tuple[str, str, str]]:

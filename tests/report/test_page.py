@@ -12,6 +12,7 @@ from pipeline.evaluation.accuracy_matrix import AccuracyMatrix
 from pipeline.evaluation.gate import GateLimits, judge
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
 from pipeline.evaluation.scorecard import score, scorecard
+from pipeline.months import Month
 from pipeline.report.contents import (
     Ancestor,
     GroupCell,
@@ -205,3 +206,39 @@ def test_heat_rises_evenly(value: float, level: int) -> None:
 
 def test_control_characters_and_lone_surrogates_become_visible() -> None:
     assert visible("a\x00b\x1b[31m\ud800é") == "a\\x00b\\x1b[31m\\ud800é"
+
+
+def years(months: int) -> ReportContents:
+    """A month that follows on many."""
+    names = tuple(str(Month(2026, 1).shifted(i)) for i in range(months))
+    sets = [
+        GoldenSet(name, tuple(GoldenRow(str(i), f"t{i}", "a", f"part of {name}") for i in range(50)))
+        for name in names
+    ]
+    scores = [score(item, ["a"] * 50, ["a"] * 50, confidence=0.95) for item in sets]
+    card = scorecard(scores[-1], scores[:-1], confidence=0.95)
+    matrix = AccuracyMatrix(names, names, tuple((100.0,) * months for _ in names))
+    return replace(contents(), card=card, verdict=judge(card, GateLimits()), matrix=matrix)
+
+
+def test_a_years_comparisons_are_all_open_to_see() -> None:
+    page = render_page(years(12))
+    assert "golden sets between" not in page
+    assert 'class="heat many"' not in page
+
+
+def test_of_three_years_the_comparisons_between_launch_and_newest_are_folded() -> None:
+    page = render_page(years(37))
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    shown, found, folded = page.partition("<summary>The golden sets between</summary>")
+    assert found
+    folded = folded.partition("</details>")[0]
+    table = shown.partition("Change against the model before</h2>")[2]
+    newest = [str(Month(2028, 3).shifted(i)) for i in range(11)]
+    assert all(f"part of {name}<" in table for name in ("2026-01", *newest))
+    between = [str(Month(2026, 2).shifted(i)) for i in range(25)]
+    assert all(f"part of {name}<" in folded for name in between)
+    assert not any(f"part of {name}<" in table for name in between)
+    assert 'class="heat many"' in page
