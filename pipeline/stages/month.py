@@ -26,9 +26,9 @@ from pipeline.stages.stage import LaunchInput, RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import CheckpointRef, Environment, GateOutcome, Manifest
-from pipeline.store.registry import promote, read_registry, verify_checkpoint
+from pipeline.store.registry import promote, read_registry, succession, verify_checkpoint
 from pipeline.store.run_directory import RunDirectory, Workspace
-from pipeline.store.stage_directory import commit_stage, open_stage, require_stage
+from pipeline.store.stage_directory import commit_stage, open_stage, read_stage, require_stage
 
 STAGES: tuple[Stage, ...] = (INGEST, FISHER, FINETUNE, EVALUATE)
 LAUNCH_STAGES: tuple[Stage, ...] = (INGEST, FINETUNE, EVALUATE)
@@ -201,12 +201,13 @@ def dry_run(context: RunContext, request: Request) -> list[PlannedStage]:
 
 def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, clock: Clock) -> Outcome:
     _require_stages(request, stages)
-    steps = (
-        [PlannedStage(stage, True, True, "asked for with --force") for stage in stages]
-        if request.force and context.attempt.has_manifest()
-        else plan(context, stages, again_from=request.again_from)
-    )
     manifest = context.attempt.read_manifest() if context.attempt.has_manifest() else None
+    if manifest is not None and _left_by(manifest, context, stages, request):
+        steps = plan(context, stages)
+    elif manifest is not None and request.force:
+        steps = [PlannedStage(stage, True, True, "asked for with --force") for stage in stages]
+    else:
+        steps = plan(context, stages, again_from=request.again_from)
     if manifest is not None and manifest.status == "finished" and not any(step.runs for step in steps):
         if not context.attempt.report_file.exists():  # killed between the end and the page that tells of it
             try_report(context.workspace, context.attempt)
@@ -234,6 +235,18 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
                 journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
                 return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
         return _decide(context, request=request, clock=clock, journal=journal)
+
+
+def _left_by(manifest: Manifest, context: RunContext, stages: Sequence[Stage], request: Request) -> bool:
+    """Whether an attempt is what the same command opened and did not come to the end of: it is gone on with.
+
+    Without this, `--force` and `--from` would begin another attempt whenever they are run again after a kill.
+    """
+    if manifest.status == "finished" or not request.command or manifest.command != request.command:
+        return False
+    names = [stage.name for stage in stages]
+    wanted = names[: names.index(request.until) + 1] if request.until is not None else names
+    return request.until is None or any(read_stage(context.output(name)) is None for name in wanted)
 
 
 def _require_stages(request: Request, stages: Sequence[Stage]) -> None:
@@ -397,8 +410,9 @@ def _finished_before(context: RunContext, manifest: Manifest, *, request: Reques
     gate, candidate = manifest.verdict, manifest.candidate
     if gate is None or candidate is None:
         return Outcome(context.month, manifest.attempt, "empty", True, False, (), manifest.exit_code or DONE)
-    if request.promote is True:
-        already = read_registry(context.workspace).champion == candidate
+    registry = read_registry(context.workspace)
+    if request.promote is True and (candidate == registry.champion or candidate not in succession(registry)):
+        already = registry.champion == candidate
         forced = gate.model_copy(update={"promoted": True, "forced": not gate.passed})
         _promote(context, candidate, forced, request=request, clock=clock)
         return Outcome(

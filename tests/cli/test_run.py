@@ -582,3 +582,11 @@ def test_a_month_that_is_run_again_late_does_not_replace_a_newer_champion(promot
     done = run(promoted, "2026-02", "--force")
     assert (done.code, done.out) == (0, f"2026-02 kept, in {promoted / 'runs/2026-02/002'}\n")
     assert champion(promoted) == "2026-03/001"
+
+
+def test_promote_of_a_month_that_led_to_the_champion_changes_nothing(promoted: Path) -> None:
+    assert run(promoted, "2026-03").code == 0
+    before = (promoted / "registry.json").read_bytes()
+    done = run(promoted, "2026-02", "--promote")
+    assert (done.code, "already done: promoted" in done.out) == (0, True)
+    assert (promoted / "registry.json").read_bytes() == before

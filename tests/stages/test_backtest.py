@@ -111,3 +111,13 @@ def test_an_adopted_launch_is_adopted_by_the_backtest_too(launched: Path, new_wo
     assert done.code == 0, done.err
     made = new_workspace / "backtest/seed-1/launch/runs/2026-01/001/finetune/checkpoint/model.safetensors"
     assert made.read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+
+
+def test_a_finished_backtest_that_is_run_again_changes_no_registry(promoted: Path) -> None:
+    words = ("--months", "2026-02..2026-03", "--arms", "freeze,head", "-w", promoted)
+    assert call("backtest", *words).code == 0
+    files = sorted((promoted / "backtest").rglob("registry.json"))
+    before = {file: file.read_bytes() for file in files}
+    assert len(before) >= 2
+    assert call("backtest", *words).code == 0
+    assert {file: file.read_bytes() for file in files} == before
