@@ -156,7 +156,8 @@ class ReplaySection(Section):
     month_rows: Rows = 80
     """Rows of each later month that may be learned again."""
     per_step: Annotated[int, Field(ge=0, le=2**16)] = 16
-    """Replayed rows in an optimizer step, beside train.batch_size new ones; 0 where policy forbids it."""
+    """Replayed rows in an optimizer step, beside train.batch_size new ones, and more of them where most of a month's rows
+    have new labels; 0 where policy forbids it."""
 
 
 class DistillSection(Section):

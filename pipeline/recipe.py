@@ -7,10 +7,11 @@ from pipeline.config import Config
 
 @dataclass(frozen=True)
 class MonthContents:
-    """What a month brings: rows to train on, and labels that the champion does not know."""
+    """What a month brings: rows to train on, labels that the champion does not know, and how many rows have one."""
 
     rows: int
     new_labels: int
+    new_label_rows: int = 0
 
     def __str__(self) -> str:
         return f"{self.rows} rows, " + (
@@ -132,18 +133,36 @@ def _default(config: Config, contents: MonthContents | None) -> Recipe:
     key, weak = (
         ("ewc.growth_lambda", ewc.growth_lambda) if grows else ("ewc.replay_lambda", ewc.replay_lambda)
     )
+    replayed = _replayed_per_step(config, contents)
+    more = (
+        f", as {contents.new_label_rows} of the month's rows have new labels"
+        if contents and replayed > config.replay.per_step
+        else ""
+    )
     held = f"EWC on the encoder, {key} {weak:g}" if weak else f"no penalty, as {key} is 0"
     return Recipe(
-        why=f"default{brought}: {config.replay.per_step} replayed rows a step, balanced softmax, distillation, {held}",
+        why=f"default{brought}: {replayed} replayed rows a step{more}, balanced softmax, distillation, {held}",
         layers=config.train.layers,
         needs_fisher=ewc.replay_lambda > 0.0 or ewc.growth_lambda > 0.0,
         ewc_lambda=weak,
         protects_head=False,
-        replayed_per_step=config.replay.per_step,
+        replayed_per_step=replayed,
         balanced=True,
         distills=config.distill.replay_weight > 0 or config.distill.new_weight > 0,
         probes=True,
     )
+
+
+def _replayed_per_step(config: Config, contents: MonthContents | None) -> int:
+    """At least as many replayed rows in a step as rows of new labels, in whole multiples of `replay.per_step`.
+
+    A month of nothing but catalogue entries has no row that holds the old labels.
+    """
+    few, batch = config.replay.per_step, config.train.batch_size
+    if contents is None or not contents.rows:
+        return few
+    new = batch * contents.new_label_rows // contents.rows
+    return max(-(-new // few), 1) * few
 
 
 def unprotected_growth(recipe: Recipe, contents: MonthContents | None) -> str | None:

@@ -43,6 +43,28 @@ def test_the_default_says_what_the_month_brings_and_holds_a_growing_one_as_confi
     assert "EWC on the encoder, ewc.growth_lambda 0.125" in growing.why
 
 
+@pytest.mark.parametrize(
+    ("new_rows", "words", "replayed"),
+    [
+        (0, [], 16),
+        (120, [], 16),  # 16 of 32
+        (130, [], 32),
+        (240, [], 32),
+        (240, ["replay.per_step=24"], 48),
+        (240, ["train.gradient_accumulation=16"], 32),
+        (240, ["replay.per_step=0"], 0),
+    ],
+)
+def test_as_many_old_rows_are_replayed_in_a_step_as_it_has_rows_of_new_labels(
+    new_rows: int, words: list[str], replayed: int
+) -> None:
+    contents = MonthContents(rows=240, new_labels=3, new_label_rows=new_rows)
+    chosen = recipe(*words, contents=contents)
+    assert chosen.replayed_per_step == replayed
+    told = f"{replayed} replayed rows a step, as {new_rows} of the month's rows have new labels"
+    assert (told in chosen.why) == (replayed > load_config(overrides=words).replay.per_step)
+
+
 def test_a_month_without_penalty_keeps_its_fisher_for_the_months_after_it() -> None:
     growing = recipe("ewc.growth_lambda=0", contents=GROWING)
     assert growing.ewc_lambda == 0.0

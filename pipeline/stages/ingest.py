@@ -307,6 +307,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "kinds": dict(sorted(Counter(row.kind for row in checked.rows).items())),
             "labels": len(checked.labels) - len(context.label_changes.closed_ids(checked.labels)),
             "new_labels": list(new) if context.base else [],
+            "new_label_rows": sum(row.label in new for row in train) if context.base else 0,
             **_changed_labels(context, retired),
         },
     )

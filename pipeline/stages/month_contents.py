@@ -17,7 +17,11 @@ def recorded_contents(ingested: Path) -> MonthContents | None:
     if not file.exists():
         return None
     summary: Any = atomic.read_json(require_output(ingested, SUMMARY_FILE))
-    return MonthContents(rows=summary["train"], new_labels=len(summary["new_labels"]))
+    return MonthContents(
+        rows=summary["train"],
+        new_labels=len(summary["new_labels"]),
+        new_label_rows=summary.get("new_label_rows", 0),  # which early releases did not count
+    )
 
 
 def cut_texts(summary: Mapping[str, Any]) -> dict[str, str]:
