@@ -155,6 +155,21 @@ def recorded_scorecard(folder: Path) -> Scorecard:
     return scorecard_from_record(content, where=str(folder / SCORECARD_FILE))
 
 
+def earlier_scorecards(workspace: Workspace, month: Month) -> dict[str, Scorecard]:
+    """Each month before `month` to the scorecard of its newest evaluated attempt, as the page of `month` shows them.
+
+    Raises:
+        ArtifactCorrupt: one of them is damaged.
+    """
+    cards = {}
+    for earlier in workspace.months():
+        folders = [run.stage("eval") for run in workspace.attempts(earlier)] if earlier < month else []
+        evaluated = [folder for folder in folders if (folder / SCORECARD_FILE).exists()]
+        if evaluated:
+            cards[str(earlier)] = recorded_scorecard(evaluated[-1])
+    return cards
+
+
 def losing_refusals(workspace: Workspace, base: CheckpointRef, month: Month) -> int:
     """How many months in a row since the base, up to the one before `month`, were refused for what they lost."""
     count = 0

@@ -21,6 +21,7 @@ from pipeline.store.hashing import FISHER_FILE, checkpoint_hash, sha256_file
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import verify_checkpoint
 from pipeline.store.run_directory import Found, Workspace
+from pipeline.store.stage_directory import require_output
 
 RECORD_FILE = "fisher.json"
 
@@ -275,7 +276,7 @@ def _answers(file: Path, workspace: Workspace, checkpoint: CheckpointRef, settin
 
 def recorded_fisher(context: RunContext) -> FisherRecord:
     """What the attempt's fisher stage recorded."""
-    file = context.output("fisher") / RECORD_FILE
+    file = require_output(context.output("fisher"), RECORD_FILE)
     content = atomic.read_json(file)
     if not isinstance(content, dict) or not {"path", "sha256", "metadata"} <= content.keys():
         raise ArtifactCorrupt(

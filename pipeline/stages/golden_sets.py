@@ -10,6 +10,7 @@ from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
 from pipeline.store.hashing import sha256_file
 from pipeline.store.run_directory import Workspace
+from pipeline.store.stage_directory import find_output
 from pipeline.store.tables import changed_input, read_table
 
 logger = logging.getLogger("retrain")
@@ -18,14 +19,18 @@ OWN_GOLDEN_FILE = "golden.jsonl"
 
 
 def golden_file(workspace: Workspace, pattern: str, month: Month) -> Path | None:
-    """The file of a month's golden set: the team's own, else what the month's newest attempt set aside."""
+    """The file of a month's golden set: the team's own, else what the month's newest attempt set aside.
+
+    Raises:
+        ArtifactCorrupt: what was set aside is not what ingest recorded.
+    """
     own = workspace.root / pattern.replace("{month}", str(month))
     if own.is_file():
         return own
     for attempt in reversed(workspace.attempts(month)):
-        aside = attempt.stage("ingest") / OWN_GOLDEN_FILE
-        if aside.is_file():
-            return workspace.resolve(workspace.relative(aside))
+        aside = find_output(attempt.stage("ingest"), OWN_GOLDEN_FILE)
+        if aside is not None:
+            return aside
     return None
 
 

@@ -13,7 +13,7 @@ from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.recipe import unprotected_growth
 from pipeline.stages.environment import environment_of
-from pipeline.stages.evaluate import EVALUATE, losing_refusals, recorded_verdict
+from pipeline.stages.evaluate import EVALUATE, earlier_scorecards, losing_refusals, recorded_verdict
 from pipeline.stages.feedback_files import require_feedback
 from pipeline.stages.finetune import FINETUNE, candidate_of, recorded_penalty
 from pipeline.stages.fisher import FISHER
@@ -214,6 +214,8 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
         return _finished_before(context, manifest, request=request, clock=clock)
     if context.base is not None:
         verify_checkpoint(context.workspace, context.base)
+        # the page shows them beside this month's: what it could not tell of is not promoted
+        earlier_scorecards(context.workspace, context.month)
     # before anything is written, so that a device that is lacking leaves nothing behind
     environment = environment_of(context, threads=request.threads)
     if any(step.runs and step.finished for step in steps) or (

@@ -12,7 +12,7 @@ from pipeline.evaluation.accuracy_matrix import AccuracyMatrix, accuracy_matrix
 from pipeline.evaluation.scorecard import Scorecard
 from pipeline.months import Month
 from pipeline.stages.diagnosis import recorded_movements
-from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorded_verdict
+from pipeline.stages.evaluate import SCORECARD_FILE, earlier_scorecards, recorded_scorecard, recorded_verdict
 from pipeline.stages.finetune import DELTAS_FILE, METRICS_FILE
 from pipeline.stages.gate_evidence import recorded_power
 from pipeline.stages.golden_sets import golden_file, read_golden
@@ -114,11 +114,7 @@ def _is_evaluated(attempt: RunDirectory) -> bool:
 
 def _matrix(workspace: Workspace, attempt: RunDirectory) -> AccuracyMatrix:
     """Each earlier month's newest evaluated attempt, and this one."""
-    cards: dict[str, Scorecard] = {}
-    for month in workspace.months():
-        evaluated = [run for run in workspace.attempts(month) if _is_evaluated(run)]
-        if month < attempt.month and evaluated:
-            cards[str(month)] = recorded_scorecard(evaluated[-1].stage("eval"))
+    cards = earlier_scorecards(workspace, attempt.month)
     if _is_evaluated(attempt):
         cards[str(attempt.month)] = recorded_scorecard(attempt.stage("eval"))
     return accuracy_matrix(cards)

@@ -126,6 +126,60 @@ def test_a_month_is_not_made_from_damaged_tables_of_an_earlier_one(promoted: Pat
     assert (promoted / "registry.json").read_bytes() == champion
 
 
+@pytest.mark.parametrize("name", ["ingest/train.parquet", "ingest/validation.parquet"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "--month", "2026-03", "-o", "arm=default"),
+        ("run", "--month", "2026-03", "-o", "arm=joint"),
+        ("run", "--month", "2026-03", "-o", "arm=ewc", "-o", "ewc.months=separate"),
+        ("tune", "--month", "2026-03", "--trainings", "1"),
+        ("backtest", "--months", "2026-02..2026-02", "--arms", "freeze"),
+    ],
+    ids=" ".join,
+)
+def test_no_arm_and_no_command_reads_damaged_tables(
+    promoted: Path, name: str, command: tuple[str, ...]
+) -> None:
+    path = promoted / "runs" / "2026-01" / "001" / name
+    damage(path, "50")
+    champion = (promoted / "registry.json").read_bytes()
+    done = call(*command, "-w", promoted)
+    assert done.code == CORRUPT, done.err
+    assert f"{path}: damaged: recorded with the hash" in done.err
+    assert (promoted / "registry.json").read_bytes() == champion
+
+
+def test_a_month_whose_page_could_not_be_made_is_not_promoted(promoted: Path) -> None:
+    path = promoted / "runs" / "2026-01" / "001" / "eval" / "scorecard.json"
+    kept = path.read_bytes()
+    damage(path, "50")
+    done = call("run", "--month", "2026-03", "-w", promoted)
+    assert done.code == CORRUPT
+    assert f"{path}: damaged: recorded with the hash" in done.err
+    assert not (promoted / "runs" / "2026-03").exists()
+    replace(path, kept)
+    done = call("run", "--month", "2026-03", "-w", promoted)
+    assert (done.code, "report could not be written" in done.err) == (0, False)
+    assert (promoted / "runs/2026-03/001/report.html").is_file()
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "damaged"])
+def test_a_golden_set_that_was_set_aside_is_proven_when_it_is_read(launched: Path, gone: bool) -> None:
+    (launched / "golden" / "2026-02.jsonl").unlink()
+    more = ("-o", "ingest.golden_fraction=0.3", "-o", "gate.min_rows=5")
+    assert call("run", "--month", "2026-02", "-w", launched, *more).code == 0
+    path = launched / "runs" / "2026-02" / "001" / "ingest" / "golden.jsonl"
+    rows = path.read_bytes().splitlines(keepends=True)
+    path.unlink()
+    if not gone:
+        path.write_bytes(b"".join(rows[1:]))
+    for command in (("run", "--month", "2026-03", *more), ("eval",)):
+        done = call(*command, "-w", launched)
+        assert done.code == CORRUPT, done.err
+        assert f"{path}: {'is missing' if gone else 'damaged'}" in done.err
+
+
 @pytest.mark.parametrize(
     ("name", "command"),
     [

@@ -22,7 +22,7 @@ def test_the_same_command_goes_on_with_the_attempt_that_it_opened(
 ) -> None:
     workspace = copy_of(undisturbed.workspace, tmp_path / "again")
     first = json.loads((workspace / f"runs/{MONTH}/001/manifest.json").read_text())
-    for number in (20, 45, 70):
+    for number in (20, 90, 140):
         assert run_with(workspace, killing(number), *words) == KILLED
         assert attempts(workspace) == [f"{MONTH}/001", f"{MONTH}/002"]
     done = run_month(workspace, *words)
