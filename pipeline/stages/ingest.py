@@ -214,15 +214,32 @@ def _set_aside(context: RunContext, month: Month, golden: Mapping[Month, GoldenS
 
 
 def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
-    """The rows of several months: one that was given again in its latest form, another one of its id renamed."""
+    """The rows of several months, each text with a label once: one that was given again in its latest form.
+
+    Another row whose id a later month uses gets an id of its own, so that every id names one row.
+    """
     joined: list[Row] = []
     keys: set[tuple[str, str]] = set()
+    said: set[tuple[str, str]] = set()
     ids: set[str] = set()
     for month, rows in reversed(list(by_month.items())):
-        kept = [row for row in rows if row.key not in keys]
-        joined = [replace(row, id=f"{month}/{row.id}") if row.id in ids else row for row in kept] + joined
+        kept = [row for row in rows if row.key not in keys and (row.text, row.label) not in said]
+        if len(kept) < len(rows):
+            logger.info(
+                "ingest: %d row(s) of %s were given again in a later month and are learned once",
+                len(rows) - len(kept),
+                month,
+            )
+        named = []
+        for row in kept:
+            name = row.id
+            while name in ids:
+                name = f"{month}/{name}"
+            ids.add(name)
+            named.append(replace(row, id=name))
+        joined = named + joined
         keys |= {row.key for row in kept}
-        ids |= {row.id for row in kept}
+        said |= {(row.text, row.label) for row in kept}
     return joined
 
 

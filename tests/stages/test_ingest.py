@@ -107,6 +107,30 @@ def test_another_row_of_the_same_id_in_a_carried_month_is_learned_too(refused: P
     assert {"0", "2026-02/0"} <= ids
 
 
+def test_rows_of_several_carried_months_all_have_their_own_id_and_none_is_learned_twice(
+    refused: Path,
+) -> None:
+    assert call("run", "--month", "2026-03", "-w", refused, *toy.REFUSE).code == 3
+    given = {
+        "2026-02": [("0", "first"), ("2026-02/0", "second"), ("9", "said before")],
+        "2026-03": [("0", "third"), ("2026-02/0", "fourth"), ("8", "said before")],
+        "2026-04": [("0", "fifth"), ("2026-03/0", "sixth"), ("2026-02/2026-02/0", "seventh")],
+    }
+    for month, rows in given.items():
+        fixed = {"label": "billing", "kind": "correction", "created_at": f"{month}-02T00:00:00Z"}
+        toy.write_jsonl(
+            refused / f"feedback/{month}.jsonl", [{"id": i, "text": text, **fixed} for i, text in rows]
+        )
+    assert ingested(refused, month="2026-04")["rows"] == 8
+    found = learned(refused, "2026-04")
+    assert sorted(row.text for row in found) == sorted(
+        {text for month in given.values() for _, text in month}
+    )
+    assert len({row.id for row in found}) == 8
+    told = (refused / "runs/2026-04/001/run.log").read_text()
+    assert "1 row(s) of 2026-02 were given again in a later month and are learned once" in told
+
+
 def test_a_carried_month_leaves_out_what_it_made_golden_and_refuses_nothing(launched: Path) -> None:
     fraction = ("-o", "ingest.golden_fraction=0.3")
     for month in ("2026-02", "2026-03"):
