@@ -115,8 +115,10 @@ def remove(workspace: Workspace, attempts: list[Kept]) -> int:
     for kept in attempts:
         if kept.reason is not None:
             continue
-        folder = workspace.attempt(kept.attempt).folder
-        atomic.discard_folder(folder)
+        run = workspace.attempt(kept.attempt)
+        folder = run.folder
+        # without these two an attempt never began
+        atomic.discard_folder(folder, first=(run.manifest_file.name, run.events_file.name))
         if not any(folder.parent.iterdir()):
             atomic.remove_tree(folder.parent)
         freed += kept.size

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -317,16 +317,27 @@ def remove_tree(path: Path) -> None:
                 os.unlink(inner)
 
 
-def discard_folder(folder: Path) -> None:
+def discard_folder(folder: Path, *, first: Sequence[str] = ()) -> None:
     """Remove a folder so that it is there whole or not at all: it is given a temporary name first.
 
-    What a killed process leaves of it, `sweep` removes.
+    What a killed process leaves of it, `sweep` removes. An overlay file system cannot rename a folder of its lower
+    layer (EXDEV): there it is removed where it lies.
+
+    Args:
+        first: names in it that go before all others, where it cannot be renamed: without them the rest is nothing.
 
     Raises:
         AccessDenied, CannotWrite: as `write_file`.
     """
     temporary = _temporary_beside(folder)
-    rename_folder(folder, temporary)
+    try:
+        rename_folder(folder, temporary)
+    except CannotWrite as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EXDEV:
+            raise
+        for name in first:
+            remove_tree(folder / name)
+        temporary = folder
     remove_tree(temporary)
 
 

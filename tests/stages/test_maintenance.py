@@ -1,5 +1,6 @@
 """Removing attempts never takes what the registry or a later month needs."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -111,6 +112,33 @@ def test_a_disk_that_refuses_is_told(superseded: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(atomic, "fault_point", refuse)
     with pytest.raises(CannotWrite, match="2026-02"):
         remove(Workspace(superseded), removable(Workspace(superseded), 1))
+
+
+def test_a_folder_that_an_overlay_cannot_rename_is_removed_where_it_lies(
+    superseded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overlay(step: str, path: Path) -> None:
+        if step == "rename" and path.parent.name == "2026-02":
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
+
+    def killed(step: str, path: Path) -> None:
+        overlay(step, path)
+        if step == "remove" and not (superseded / "runs/2026-02/001/manifest.json").exists():
+            removed.append(path)
+            if len(removed) > 5:
+                raise KeyboardInterrupt
+
+    removed: list[Path] = []
+    space = Workspace(superseded)
+    monkeypatch.setattr(atomic, "fault_point", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove(space, removable(space, 1))
+    assert (superseded / "runs/2026-02/001").exists()
+    assert verify(space, None).problems == ()
+    monkeypatch.setattr(atomic, "fault_point", overlay)
+    remove(space, removable(space, 1))
+    assert not (superseded / "runs/2026-02/001").exists()
+    assert verify(space, None).problems == ()
 
 
 def test_one_attempt_can_be_verified_alone(promoted: Path) -> None:
