@@ -122,6 +122,29 @@ class Stage:
             stage=self.name,
             code_version=CODE_VERSION,
             seed=context.config.seed,
-            config=self.settings(context),
+            config=self._settings_wherever_it_lies(context),
             inputs=self.inputs(context),
         )
+
+    def _settings_wherever_it_lies(self, context: RunContext) -> dict[str, Any]:
+        """The settings with paths inside the workspace seen from it, so that a moved workspace has done the same.
+
+        What is recorded just as it is configured stays so: earlier releases recorded absolute paths.
+        """
+        record = read_stage(context.output(self.name))
+        recorded = record.config if record is not None else {}
+        return {
+            key: value if recorded.get(key) == value else _seen_from(context.workspace.root, value)
+            for key, value in self.settings(context).items()
+        }
+
+
+def _seen_from(root: Path, value: Any) -> Any:
+    """A setting in which every absolute path inside `root` is written relative to it."""
+    if isinstance(value, dict):
+        return {key: _seen_from(root, inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_seen_from(root, inner) for inner in value)
+    if isinstance(value, str) and Path(value).is_absolute() and Path(value).is_relative_to(root):
+        return Path(value).relative_to(root).as_posix()
+    return value
