@@ -31,7 +31,7 @@ from pipeline.stages.gate_evidence import (
 )
 from pipeline.stages.golden_sets import golden_files, golden_hashes, present_golden_sets, recorded_golden_sets
 from pipeline.stages.ingest import is_other_input
-from pipeline.stages.lineage import ancestors, finished_attempt, refused_months
+from pipeline.stages.lineage import finished_attempt, refused_months
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.tables import labels_of
 from pipeline.store import atomic
@@ -182,7 +182,7 @@ def losing_refusals(workspace: Workspace, base: CheckpointRef, month: Month) -> 
 
 
 def _golden(context: RunContext) -> dict[Month, Path]:
-    line = ancestors(context.workspace, context.base)
+    line = context.line
     first = Month.parse(line[0].month) if line else context.month
     files = golden_files(context.workspace, context.config.golden.path, first=first, last=context.month)
     own = files.get(context.month)
@@ -198,7 +198,7 @@ def _golden(context: RunContext) -> dict[Month, Path]:
 def missing_golden(context: RunContext) -> list[str]:
     """The months of the line of descent, and the month itself, that have no golden set."""
     there = {str(month) for month in _golden(context)}
-    wanted = [ref.month for ref in ancestors(context.workspace, context.base)] + [str(context.month)]
+    wanted = [ref.month for ref in context.line] + [str(context.month)]
     return [month for month in dict.fromkeys(wanted) if month not in there]
 
 
@@ -207,7 +207,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
     inputs["candidate"] = candidate_of(context).sha256
     if context.base is not None:
         inputs["base checkpoint"] = context.base.sha256
-    for ref in ancestors(context.workspace, context.base):
+    for ref in context.line:
         file = predictions_file(context.workspace, ref)
         inputs[context.workspace.name_of(file)] = sha256_file(file)
     return inputs
@@ -259,7 +259,7 @@ def _body(context: RunContext, folder: Path) -> None:
     else:
         prior = [item for item in golden if item.name != str(context.month)]
         known = present_names(checkpoint_labels(context.workspace.root / context.base.path), changes)
-        line = ancestors(context.workspace, context.base)
+        line = context.line
         verdict = judge(
             card,
             limits,

@@ -10,7 +10,6 @@ from pipeline.stages.corrections import correct, correction_settings
 from pipeline.stages.environment import environment_of
 from pipeline.stages.fisher import recorded_fisher
 from pipeline.stages.ingest import ADOPTED_INPUT, LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
-from pipeline.stages.lineage import ancestors
 from pipeline.stages.links import tell_links
 from pipeline.stages.preparation import prepare, relabelled
 from pipeline.stages.stage import RunContext, Stage
@@ -63,7 +62,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
             recorded = recorded_fisher(context)
             inputs["fisher"] = recorded.sha256
             inputs |= {f"fisher {path}": digest for path, digest in recorded.older.items()}
-        for checkpoint in ancestors(context.workspace, context.base):
+        for checkpoint in context.line:
             record = require_stage(context.workspace.attempt(checkpoint.attempt).stage("ingest"))
             inputs[f"validation {checkpoint.month}"] = record.outputs[VALIDATION_FILE]
             if context.recipe.replayed_per_step or context.recipe.from_scratch:

@@ -288,7 +288,7 @@ def recorded_fisher(context: RunContext) -> FisherRecord:
 def _inputs(context: RunContext) -> dict[str, str]:
     if context.base is None or not context.uses_fisher:
         return {}
-    line = ancestors(context.workspace, context.base)
+    line = context.line
     learned = line[-1:] if context.config.ewc.months == "latest" else line
     inputs = {
         f"training table {ref.month}": training_hash(context.workspace.attempt(ref.attempt))

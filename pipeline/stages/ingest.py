@@ -26,7 +26,7 @@ from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_
 from pipeline.stages.checkpoint_labels import checkpoint_labels
 from pipeline.stages.feedback_files import feedback_files, patterns_of, read_records
 from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
-from pipeline.stages.lineage import ancestors, carried_months, why_not_learned
+from pipeline.stages.lineage import carried_months, why_not_learned
 from pipeline.stages.links import shown_path, tell_links
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
@@ -82,7 +82,7 @@ def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
 
 
 def _golden(context: RunContext) -> dict[Month, Path]:
-    line = ancestors(context.workspace, context.base)
+    line = context.line
     first = Month.parse(line[0].month) if line else context.month
     own = context.workspace.root / context.config.golden.path.replace("{month}", str(context.month))
     files = golden_files(context.workspace, context.config.golden.path, first=first, last=context.month)
@@ -385,7 +385,7 @@ def _learned_golden_rows(context: RunContext, own: GoldenSet | None) -> int:
         return 0
     learned = {
         normalise(str(row["text"]))
-        for checkpoint in ancestors(context.workspace, context.base)
+        for checkpoint in context.line
         for row in read_parquet(
             require_output(context.workspace.attempt(checkpoint.attempt).stage("ingest"), TRAIN_FILE)
         )

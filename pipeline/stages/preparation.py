@@ -11,7 +11,6 @@ from pipeline.feedback import Row, present_rows
 from pipeline.labels import LabelSet
 from pipeline.replay import replay_memory
 from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
-from pipeline.stages.lineage import ancestors
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import examples, labels_of, rows_of, training_rows, validation_rows
 from pipeline.store.base_models import base_location
@@ -178,11 +177,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     memory = tokenised(memory_rows)
     validation = Validation(
         new=tokenised(rows_of(context.output("ingest"), VALIDATION_FILE)),
-        prior=tokenised(
-            present_rows(
-                validation_rows(context.workspace, ancestors(context.workspace, context.base)), changes
-            )
-        ),
+        prior=tokenised(present_rows(validation_rows(context.workspace, context.line), changes)),
     )
     frozen = remember_frozen_layers(
         classifier,
@@ -246,7 +241,7 @@ def _training_rows(context: RunContext) -> list[Row]:
     own = rows_of(context.output("ingest"), TRAIN_FILE)
     if not context.recipe.from_scratch:
         return own
-    line = ancestors(context.workspace, context.base)
+    line = context.line
     tables = [_present_table(context, checkpoint) for checkpoint in line]
     return list({row.key: row for table in [*tables, own] for row in table}.values())
 
@@ -256,7 +251,7 @@ def _memory(context: RunContext) -> list[Row]:
     if context.base is None or not context.recipe.replayed_per_step:
         return []
     replay = context.config.replay
-    line = ancestors(context.workspace, context.base)
+    line = context.line
     tables = [_present_table(context, checkpoint) for checkpoint in line]
     return replay_memory(
         tables, launch_rows=replay.launch_rows, month_rows=replay.month_rows, seed=context.config.seed
@@ -345,7 +340,7 @@ def _separate_months(
     from pipeline.store.fisher_file import read_fisher
 
     def months() -> "Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]":
-        for ancestor in ancestors(context.workspace, context.base):
+        for ancestor in context.line:
             verify_checkpoint(context.workspace, ancestor)
             folder = context.workspace.resolve(ancestor.path)
             model = load_classifier(folder).model

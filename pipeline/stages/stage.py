@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,15 @@ class RunContext:
         """Whether this attempt has a Fisher."""
         return self.base is not None and self.recipe.needs_fisher
 
+    @cached_property
+    def line(self) -> list[CheckpointRef]:
+        """The base and all that it descends from, the launch first; read once, as it grows with the months."""
+        return ancestors(self.workspace, self.base)
+
     @property
     def label_changes(self) -> LabelChanges:
         """The changes of labels that are in force in this month."""
-        return label_changes(self.workspace, ancestors(self.workspace, self.base), self.month)
+        return label_changes(self.workspace, self.line, self.month)
 
     @property
     def new_label_changes(self) -> LabelChanges:

@@ -10,7 +10,6 @@ from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.stages.ingest import VALIDATION_FILE
 from pipeline.stages.journal import Clock
-from pipeline.stages.lineage import ancestors
 from pipeline.stages.month import Request, month_context, run_month
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext
@@ -86,7 +85,7 @@ def _require_tunable(context: RunContext) -> None:
 
     if context.base is None:
         return  # refused as a launch
-    prior = len(validation_rows(context.workspace, ancestors(context.workspace, context.base)))
+    prior = len(validation_rows(context.workspace, context.line))
     new = len(rows_of(context.output("ingest"), VALIDATION_FILE))
     if not prior or not new:
         raise UsageError(

@@ -16,8 +16,9 @@ from pipeline.stages.lineage import (
     require_no_gap,
     require_sound,
 )
+from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry
-from pipeline.store.run_directory import Workspace
+from pipeline.store.run_directory import RunDirectory, Workspace
 from tests.conftest import call
 
 
@@ -107,3 +108,21 @@ def test_a_checkpoint_is_sound_when_it_has_the_recorded_hash(promoted: Path) -> 
     for ref in ("champion", "runs/2026-02/001/finetune/checkpoint"):
         with pytest.raises(ArtifactCorrupt, match="recorded the checkpoint's hash"):
             require_sound(workspace, workspace.find(ref))
+
+
+def test_a_later_month_reads_the_manifest_of_the_launch_no_more_often(
+    promoted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = RunDirectory.read_manifest
+
+    def counted(run: RunDirectory) -> Manifest:
+        reads.append(run.attempt)
+        return read(run)
+
+    monkeypatch.setattr(RunDirectory, "read_manifest", counted)
+    assert call("run", "--month", "2026-03", "--no-promote", "-w", promoted).code == 0
+    second = reads.count("2026-01/001")
+    reads.clear()
+    assert call("run", "--month", "2026-02", "--force", "--no-promote", "-w", promoted).code == 0
+    assert 0 < second <= reads.count("2026-01/001")

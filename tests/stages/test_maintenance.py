@@ -37,6 +37,18 @@ def test_an_attempt_that_was_done_again_can_go(superseded: Path) -> None:
     }
 
 
+def test_one_attempt_of_each_promoted_month_stays_however_often_it_was_tried(promoted: Path) -> None:
+    assert call("run", "--month", "2026-03", "-w", promoted).code == 0
+    for _ in range(2):
+        assert call("run", "--month", "2026-02", "--force", "--no-promote", "-w", promoted).code == 0
+    space = Workspace(promoted)
+    whole = sum(kept.size for kept in removable(space, 1) if kept.attempt.endswith("/001"))
+    assert call("gc", "--keep", "1", "-w", promoted).code == 0
+    left = removable(space, 1)
+    assert [kept.attempt for kept in left] == ["2026-01/001", "2026-02/001", "2026-03/001"]
+    assert sum(kept.size for kept in left) == whole
+
+
 def test_what_is_removed_is_gone_and_the_rest_is_sound(superseded: Path) -> None:
     space = Workspace(superseded)
     attempts = removable(space, 1)
