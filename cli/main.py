@@ -97,6 +97,12 @@ def _unless_stopped(app: Callable[[], None]) -> None:
     """Run an app; what a library makes of a signal's exception on the way is taken for the signal again."""
     try:
         app()
+    except SystemExit as ended:
+        if (
+            _stopped is None or ended.code != BUG
+        ):  # 1 is what click makes of an interruption, and no command's own end
+            raise
+        raise _stopped from ended
     except Exception as error:
         if _stopped is None or error is _stopped or isinstance(error, StoppedBySignal):
             raise

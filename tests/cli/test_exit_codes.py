@@ -1,5 +1,6 @@
 """Every way in which the pipeline refuses has its exit code, and reaches the user as a message."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,26 @@ def test_a_reader_that_leaves_early_is_no_error_to_tell() -> None:
     process.stderr.close()
     assert process.wait() == 141
     assert said == ""
+
+
+@pytest.mark.parametrize(("stopped", "code"), [(True, 130), (False, 1)])
+def test_an_interruption_that_click_takes_for_its_own_ends_with_the_signals_code(
+    monkeypatch: pytest.MonkeyPatch, stopped: bool, code: int
+) -> None:
+    """A library makes a KeyboardInterrupt of the signal, and click ends such a program with 1."""
+    from cli import main
+
+    def app() -> None:
+        if stopped:
+            with pytest.raises(StoppedBySignal):
+                main._stop(2, None)
+        sys.exit(1)
+
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main._run("retrain", app)
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert ended.value.code == code
