@@ -30,19 +30,8 @@ def read_registry(workspace: Workspace) -> Registry:
     """
     registry = read_registry_file(workspace.registry_file)
     if registry.champion is None:
-        _require_nothing_promoted(workspace)
+        workspace.require_nothing_promoted()
     return registry
-
-
-def _require_nothing_promoted(workspace: Workspace) -> None:
-    for month in reversed(workspace.months()):
-        for run in reversed(workspace.attempts(month)):
-            verdict = run.read_manifest().verdict if run.has_manifest() else None
-            if verdict is not None and verdict.promoted:
-                raise ArtifactCorrupt(
-                    f"{workspace.registry_file}: is missing, though {run.attempt} was promoted: nothing says which "
-                    f"checkpoint is the champion. Restore it from a backup, or run: retrain promote {run.attempt}"
-                )
 
 
 def promote(

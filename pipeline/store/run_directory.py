@@ -310,6 +310,7 @@ class Workspace(os.PathLike[str]):
         if ref == "champion":
             champion = read_registry_file(self.registry_file).champion
             if champion is None:
+                self.require_nothing_promoted()
                 raise NoInput(
                     f"{self.registry_file}: there is no champion yet. Run: retrain launch --data FILE"
                 )
@@ -321,6 +322,38 @@ class Workspace(os.PathLike[str]):
             run = self.attempt(ref)
             return self._found(self._candidate(run), run)
         return self._find_path(ref)
+
+    def require_nothing_promoted(self) -> None:
+        """Refuse a workspace that names no champion though it had one.
+
+        Raises:
+            ArtifactCorrupt: the registry is lost; names what mends it.
+        """
+        promoted = self._served() or self._newest_promoted()
+        if promoted is not None:
+            raise ArtifactCorrupt(
+                f"{self.registry_file}: is missing, though {promoted} was promoted: nothing says which checkpoint is the "
+                f"champion. Restore it from a backup, or run: retrain promote {promoted}"
+            )
+
+    def _served(self) -> str | None:
+        """The attempt that the `champion` link leads to."""
+        if atomic.kind_of(self.champion_link) != "symbolic link":
+            return None
+        path = self.root / os.readlink(self.champion_link)
+        if not path.is_relative_to(self.runs):
+            return None
+        attempt = "/".join(path.relative_to(self.runs).parts[:2])
+        there = [run.attempt for month in self.months() for run in self.attempts(month) if run.has_manifest()]
+        return attempt if attempt in there else None
+
+    def _newest_promoted(self) -> str | None:
+        for month in reversed(self.months()):
+            for run in reversed(self.attempts(month)):
+                verdict = run.read_manifest().verdict if run.has_manifest() else None
+                if verdict is not None and verdict.promoted:
+                    return run.attempt
+        return None
 
     def _find_month(self, month: Month) -> Found:
         promoted: list[tuple[CheckpointRef, RunDirectory]] = []

@@ -191,6 +191,7 @@ def test_a_rollback_to_a_month_is_the_same_however_often_it_is_run(promoted: Pat
         ("launch", "--data", "launch.jsonl", "--month", "2026-01"),
         ("run", "--month", "2026-03"),
         ("rollback",),
+        ("eval", "--golden", "prior-months", "--candidate", "champion"),
     ],
 )
 def test_a_registry_that_is_gone_is_told_and_rebuilt_by_promote(
@@ -204,6 +205,12 @@ def test_a_registry_that_is_gone_is_told_and_rebuilt_by_promote(
     assert "run: retrain promote 2026-02/001" in done.out + done.err
     assert call("promote", "2026-02/001", "-w", promoted).code == 0
     assert call("verify", "-w", promoted).code == 0
+
+
+def test_the_link_says_which_one_was_the_champion(promoted: Path) -> None:
+    assert call("rollback", "-w", promoted).code == 0
+    (promoted / "registry.json").unlink()
+    assert "run: retrain promote 2026-01/001" in call("status", "-w", promoted).err
 
 
 def test_a_champion_whose_attempt_is_gone_is_corrupt_and_another_can_be_promoted(promoted: Path) -> None:
