@@ -31,7 +31,7 @@ from pipeline.months import Month
 from pipeline.progress import silent
 from pipeline.stages.backtest import ARMS, backtest
 from pipeline.stages.backtest_result import ArmResult
-from pipeline.stages.month import Request
+from pipeline.stages.decision import Request
 from pipeline.store.run_directory import Workspace
 
 ROOT = Path(__file__).parent.parent

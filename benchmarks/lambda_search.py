@@ -22,7 +22,8 @@ from environment import environment
 from pipeline.config import load_config
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.months import Month
-from pipeline.stages.month import Request, launch
+from pipeline.stages.decision import Request
+from pipeline.stages.month import launch
 from pipeline.stages.new_workspace import make_workspace
 from pipeline.stages.stage import LaunchInput
 from pipeline.stages.trial import prepare_trial

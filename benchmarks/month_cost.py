@@ -25,7 +25,8 @@ from pipeline.config import Config, load_config
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.months import Month
 from pipeline.stages.backtest import arm_config, ensure_launched, reading_from
-from pipeline.stages.month import Request, run_month
+from pipeline.stages.decision import Request
+from pipeline.stages.month import run_month
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.run_directory import Workspace
 

@@ -32,8 +32,9 @@ from pipeline.evaluation.quality import macro_f1
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.progress import silent
 from pipeline.stages.backtest import ensure_launched, reading_from
+from pipeline.stages.decision import Request
 from pipeline.stages.evaluate import answers, recorded_scorecard
-from pipeline.stages.month import Request, run_month
+from pipeline.stages.month import run_month
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.run_directory import Workspace
 

@@ -27,7 +27,7 @@ from cli.options import (
 from cli.telling import telling
 
 if TYPE_CHECKING:
-    from pipeline.stages.month import Outcome, Request
+    from pipeline.stages.decision import Outcome, Request
 
 DataOption = Annotated[Path, typer.Option("--data", help="Labelled rows: .jsonl, .csv or .parquet.")]
 LaunchMonth = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month of the launch.")]
@@ -133,7 +133,7 @@ def run(
     root = workspace_root(workspace, config_file)
     config = config_of(root, config_file, override, seed)
     if dry_run:
-        from pipeline.stages.month import Request
+        from pipeline.stages.decision import Request
 
         wish = Request(
             again_from=again_from, until=until, force=force, allow_empty=allow_empty, allow_gap=allow_gap

@@ -14,7 +14,7 @@ from pipeline.errors import NoInput, UsageError
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.months import Month
-    from pipeline.stages.month import Request
+    from pipeline.stages.decision import Request
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -133,7 +133,7 @@ def request(threads: int, device: str, **wishes: object) -> "Request":
     import getpass
     from typing import Any
 
-    from pipeline.stages.month import Request
+    from pipeline.stages.decision import Request
 
     try:
         by = getpass.getuser()

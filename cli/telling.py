@@ -10,7 +10,7 @@ from pipeline.errors import RetrainError, WorkspaceLocked
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.stages.month import Outcome
+    from pipeline.stages.decision import Outcome
 
 
 @contextmanager

@@ -15,13 +15,14 @@ from pipeline.errors import NoInput, UsageError
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.stages.backtest_result import BacktestResult, advice, arm_result
+from pipeline.stages.decision import Request
 from pipeline.stages.feedback_files import require_feedback
 from pipeline.stages.finetune import METRICS_FILE
 from pipeline.stages.golden_sets import golden_file
 from pipeline.stages.ingest import ADOPTED_INPUT, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.journal import Clock
 from pipeline.stages.lineage import ancestors, recorded_as_empty
-from pipeline.stages.month import Request, launch, run_month
+from pipeline.stages.month import launch, run_month
 from pipeline.stages.new_workspace import make_workspace
 from pipeline.stages.stage import LaunchInput
 from pipeline.stages.tables import rows_of

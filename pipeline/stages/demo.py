@@ -7,10 +7,11 @@ from pipeline.config import load_config
 from pipeline.evaluation.accuracy_matrix import AccuracyMatrix
 from pipeline.helpdesk.stream import HelpdeskStream, helpdesk_stream
 from pipeline.progress import Progress
+from pipeline.stages.decision import Request
 from pipeline.stages.evaluate import recorded_scorecard
 from pipeline.stages.history import workspace_history
 from pipeline.stages.journal import Clock
-from pipeline.stages.month import Request, launch, run_month
+from pipeline.stages.month import launch, run_month
 from pipeline.stages.new_workspace import make_workspace
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.run_directory import Workspace

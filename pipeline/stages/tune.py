@@ -8,9 +8,10 @@ from pipeline.config_text import with_value
 from pipeline.errors import BadConfig, UsageError
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
+from pipeline.stages.decision import Request
 from pipeline.stages.ingest import VALIDATION_FILE
 from pipeline.stages.journal import Clock
-from pipeline.stages.month import Request, month_context, run_month
+from pipeline.stages.month import month_context, run_month
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import labels_of, rows_of, validation_rows

@@ -12,7 +12,8 @@ import torch
 from pipeline.config import load_config
 from pipeline.errors import BadConfig, UsageError
 from pipeline.months import Month
-from pipeline.stages.month import Request, month_context
+from pipeline.stages.decision import Request
+from pipeline.stages.month import month_context
 from pipeline.stages.stage import RunContext
 from pipeline.stages.trial import Losses, Trial, months_summed, penalised, prepare_trial
 from pipeline.stages.tune import TuneSettings, frontier, tune_month, tuned_key, write_choice
