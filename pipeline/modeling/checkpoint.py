@@ -79,7 +79,7 @@ def new_classifier(location: str, labels: LabelSet, *, seed: int) -> Classifier:
     ensure_padding(model, tokenizer, where=location)
     require_vocabulary(model, tokenizer, where=location)
     with _load_errors(location):
-        see_to_padding(model, tokenizer, where=location)
+        see_to_padding(model, tokenizer, longest_text(model), where=location)
     _read_as_text(tokenizer)
     return Classifier(model, tokenizer, labels)
 
@@ -143,7 +143,7 @@ def load_classifier(folder: Path) -> Classifier:
     _require_one_label_each(model.config, file)
     ensure_padding(model, tokenizer, where=str(folder))
     with _load_errors(str(folder)):
-        see_to_padding(model, tokenizer, where=str(folder))
+        see_to_padding(model, tokenizer, longest_text(model), where=str(folder))
     _read_as_text(tokenizer)
     return Classifier(model, tokenizer, labels)
 

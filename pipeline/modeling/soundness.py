@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.modeling.batches import pad, pad_nothing
+from pipeline.modeling.batches import encode, pad, pad_nothing
 
 logger = logging.getLogger("retrain")
 
 MOST_LAYERS = 10_000
 """More than any model has: a damaged number would have transformers build layers for minutes."""
-_PROBE, _DEPENDS = 6, 1e-3
-"""Tokens of the shorter row that is tried, and the relative difference of logits that is more than rounding."""
+_PROBE, _MOST, _DEPENDS = "a 1 b", 64, 1e-3
+"""The text that is tried, the most tokens of a longer one, and the relative difference of logits that is no rounding."""
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers")
 
 
@@ -80,18 +80,19 @@ def require_vocabulary(model: Any, tokenizer: Any, *, where: str) -> None:
 
 
 @torch.no_grad()
-def see_to_padding(model: Any, tokenizer: Any, *, where: str) -> None:
+def see_to_padding(model: Any, tokenizer: Any, longest: int | None, *, where: str) -> None:
     """Have texts batched by equal length where the model's answer to one depends on how much padding stands behind it.
 
-    A short row of ordinary tokens is answered alone and with padding up to four times its length. Training still pads,
-    which is noise to it.
+    A short text is answered alone and with padding up to several times its length. Training still pads, which is noise to
+    it.
+
+    Args:
+        model, tokenizer: a classifier and what belongs to it.
+        longest: the most tokens that it reads; None for no limit.
+        where: for the message.
     """
     model.eval()
-    special = set(tokenizer.all_special_ids)
-    ordinary = [number for number in sorted(tokenizer.get_vocab().values()) if number not in special]
-    short, long = ordinary[-_PROBE:], ordinary[-4 * _PROBE :]
-    if len(long) < 4 * _PROBE:
-        return
+    short, long = encode(tokenizer, [_PROBE, " ".join([_PROBE] * 6)], min(longest or _MOST, _MOST))
     alone = model(**pad(tokenizer, [short])).logits[0]
     beside = model(**pad(tokenizer, [short, long])).logits[0]
     difference = (alone - beside).abs().max().item()
