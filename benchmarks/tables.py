@@ -13,6 +13,8 @@ from typing import Any
 
 from headline_tables import arms_table, arms_targets, arms_where, headline_table, month_table
 from markdown_tables import table
+from years_tables import FILES as YEARS
+from years_tables import years_aims, years_table, years_where
 
 ROOT = Path(__file__).parents[1]
 PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
@@ -196,6 +198,9 @@ TABLES: dict[Path, dict[str, tuple[str, Callable[[Any], str]]]] = {
         "arms targets": (HEADLINE, arms_targets),
         "month environment": ("month_cost.json", where),
         "month table": ("month_cost.json", month_table),
+        "years environment": (YEARS, years_where),
+        "years table": (YEARS, years_table),
+        "years aims": (YEARS, years_aims),
     },
     README: {"headline table": (HEADLINE, headline_table)},
     GATE_PAGE: {"gate table": ("gate.json", gate_table)},
