@@ -259,7 +259,7 @@ def test_a_failing_disk_leaves_the_old_link(tmp_path: Path) -> None:
 
 def test_something_else_where_a_link_should_be_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "champion").mkdir()
-    with pytest.raises(CannotWrite, match="champion: expected a symbolic link, found something else"):
+    with pytest.raises(CannotWrite, match="champion: expected a symbolic link, found a folder"):
         atomic.replace_link(tmp_path / "champion", tmp_path)
     assert (tmp_path / "champion").is_dir()
 
