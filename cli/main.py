@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 import typer
 
@@ -58,13 +59,32 @@ OWNER_ONLY = 0o077
 
 
 def run_retrain() -> None:
-    """The console script `retrain`."""
-    _run("retrain", retrain)
+    """The console script `retrain`; ends the process."""
+    _end_with(lambda: _run("retrain", retrain))
 
 
 def run_fisher() -> None:
-    """The console script `fisher`."""
-    _run("fisher", fisher)
+    """The console script `fisher`; ends the process."""
+    _end_with(lambda: _run("fisher", fisher))
+
+
+def _end_with(program: Callable[[], None]) -> NoReturn:
+    """Run a program and end the process with its exit code, at once.
+
+    Threads of the libraries that are still there when the interpreter is torn down abort some processes in a hundred, with
+    134 for an exit code after all was done and said.
+    """
+    code = 0
+    try:
+        program()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else BUG if ended.code else 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # whoever read it is gone, or the disk is full
+            code = code or exit_code(CannotWrite())
+    os._exit(code)
 
 
 def _run(program: str, app: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """Every way in which the pipeline refuses has its exit code, and reaches the user as a message."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -146,3 +147,16 @@ def test_an_interruption_that_click_takes_for_its_own_ends_with_the_signals_code
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])
     assert ended.value.code == code
+
+
+def test_nothing_that_libraries_do_at_the_end_changes_the_exit_code() -> None:
+    code = "import atexit, os; atexit.register(os.abort); from cli.main import run_retrain; run_retrain()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "config", "schema"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)
+    assert (
+        subprocess.run([sys.executable, "-c", code, "no-such"], capture_output=True, check=False).returncode
+        == 2
+    )
