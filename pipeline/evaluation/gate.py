@@ -245,7 +245,7 @@ def _slices(held: Scorecard, limits: GateLimits, chance: float) -> list[Check]:
         parts = [golden.slices[name] for golden in held.prior if name in golden.slices]
         together = pool(parts, limits.confidence)
         if together is None or together.difference is None:
-            checks.append(Check("slice", False, f"slice {name!r}: no prior golden row belongs to it"))
+            checks.append(Check("present", False, f"slice {name!r}: no prior golden row belongs to it"))
             continue
         flips = [flip for flip in held.prior_flips if flip.slice == name]
         seen = _Seen("slice", f"slice {name!r} of the prior golden rows", together, flips)

@@ -157,6 +157,7 @@ def test_a_slice_has_its_own_limit() -> None:
     assert verdict.reasons[0].startswith("slice 'v' of the prior golden rows: 100.00 -> 0.00")
     absent = judge(card(own, prior), replace(lenient, slices={"w": 1.0}))
     assert absent.reasons == ("slice 'w': no prior golden row belongs to it",)
+    assert (verdict.refused_for_losses, absent.refused_for_losses) == (True, False)
 
 
 def test_a_small_sets_drop_within_chance_does_not_refuse_when_the_pool_holds() -> None:
