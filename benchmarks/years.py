@@ -92,6 +92,7 @@ def run_arm(stream: LongStream, folder: Path, work: Path, arm: str, seed: int, l
         if not space.root.exists():
             shutil.copytree(work / "forced", space.root, symlinks=True)
             shutil.rmtree(space.runs / str(months[-1]), ignore_errors=True)
+            (space.root / SECONDS).unlink()  # of the other arm
             registry = json.loads((space.root / "registry.json").read_text(encoding="utf-8"))
             before = registry["history"][-1]["previous"]["attempt"]
             (space.root / "registry.json").unlink()
