@@ -59,13 +59,23 @@ OWNER_ONLY = 0o077
 
 
 def run_retrain() -> None:
-    """The console script `retrain`; ends the process."""
-    _end_with(lambda: _run("retrain", retrain))
+    """The program `retrain`; raises SystemExit where its code is not 0."""
+    _run("retrain", retrain)
 
 
 def run_fisher() -> None:
-    """The console script `fisher`; ends the process."""
-    _end_with(lambda: _run("fisher", fisher))
+    """The program `fisher`; as `run_retrain`."""
+    _run("fisher", fisher)
+
+
+def retrain_process() -> NoReturn:
+    """The console script `retrain`: a process of its own."""
+    _end_with(run_retrain)
+
+
+def fisher_process() -> NoReturn:
+    """The console script `fisher`."""
+    _end_with(run_fisher)
 
 
 def _end_with(program: Callable[[], None]) -> NoReturn:

@@ -150,7 +150,7 @@ def test_an_interruption_that_click_takes_for_its_own_ends_with_the_signals_code
 
 
 def test_nothing_that_libraries_do_at_the_end_changes_the_exit_code() -> None:
-    code = "import atexit, os; atexit.register(os.abort); from cli.main import run_retrain; run_retrain()"
+    code = "import atexit, os; atexit.register(os.abort); from cli.main import retrain_process; retrain_process()"
     done = subprocess.run(
         [sys.executable, "-c", code, "config", "schema"], capture_output=True, text=True, check=False
     )
