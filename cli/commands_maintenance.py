@@ -19,6 +19,7 @@ from cli.options import (
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
+    config_of,
     existing_root,
     locked,
     prepare_torch,
@@ -27,6 +28,7 @@ from cli.options import (
 from pipeline.errors import ArtifactCorrupt, BadConfig, UsageError
 
 if TYPE_CHECKING:
+    from pipeline.stages.maintenance import Kept
     from pipeline.store.run_directory import Workspace
 
 MIB = 2**20
@@ -85,15 +87,17 @@ def gc(
     wait: WaitOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove attempts that neither the registry nor a later month needs."""
+    """Remove attempts that neither the registry nor a later month needs, and weights that nothing starts from."""
     from pipeline.stages.maintenance import removable, remove
 
     space = _workspace(workspace, config_file)
+    configured = config_file is not None or space.config_file.exists()
+    all_weights = configured and config_of(space.root, config_file, None).ewc.months == "separate"
     if dry_run:
-        attempts = removable(space, keep)
+        attempts = removable(space, keep, all_weights=all_weights)
     else:
         with locked(space.root, wait):
-            attempts = removable(space, keep)
+            attempts = removable(space, keep, all_weights=all_weights)
             remove(space, attempts)
     gone = [kept for kept in attempts if kept.reason is None]
     if as_json:
@@ -101,11 +105,21 @@ def gc(
         return
     verb = "would go" if dry_run else "removed"
     rows = [
-        [kept.attempt, f"{kept.size / MIB:.1f} MiB", "stays" if kept.reason else verb, kept.reason or ""]
+        [kept.attempt, f"{kept.size / MIB:.1f} MiB", "stays" if kept.reason else verb, _because(kept, verb)]
         for kept in attempts
     ]
     render.data(render.table(["attempt", "size", "", "because"], rows))
     render.data(f"{len(gone)} attempt(s), {sum(kept.size for kept in gone) / MIB:.1f} MiB: {verb}")
+    lighter = [kept for kept in attempts if kept.weights]
+    if lighter:
+        size = sum(kept.weights for kept in lighter) / MIB
+        render.data(f"weights of {len(lighter)} attempt(s) that stay, {size:.1f} MiB: {verb}")
+
+
+def _because(kept: "Kept", verb: str) -> str:
+    if kept.reason is None or not kept.weights:
+        return kept.reason or ""
+    return f"{kept.reason}; its weights, {kept.weights / MIB:.1f} MiB: {verb}"
 
 
 def doctor(

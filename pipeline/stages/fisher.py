@@ -1,6 +1,8 @@
 """Fisher: the diagonal Fisher information of the base checkpoint on what it was trained on, beside it."""
 
+import logging
 from dataclasses import asdict, dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,14 @@ from pipeline.store import atomic
 from pipeline.store.fisher_file import FisherMetadata, check_binding, fingerprint, read_fisher, write_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_hash, sha256_file
 from pipeline.store.records import CheckpointRef
-from pipeline.store.registry import verify_checkpoint
+from pipeline.store.registry import has_lost_weights, verify_checkpoint
+from pipeline.store.removed_weights import removed_weights
 from pipeline.store.run_directory import Found, Workspace
 from pipeline.store.stage_directory import require_output
 
 RECORD_FILE = "fisher.json"
+
+logger = logging.getLogger("retrain")
 
 
 @dataclass(frozen=True)
@@ -113,19 +118,43 @@ def ensure_fisher(
         workspace.resolve(checkpoint.path), training_rows(attempt), settings, device=device, progress=progress
     )
     diagonal = {name: tensor.cpu() for name, tensor in done.estimate.diagonal.items()}
-    if settings.months == "online" and manifest.parent is not None:
+    months: tuple[str, ...] = (checkpoint.month,)
+    if (
+        settings.months == "online"
+        and manifest.parent is not None
+        and _can_merge(workspace, manifest.parent, settings)
+    ):
         older = ensure_fisher(workspace, manifest.parent, settings, device=device, progress=progress)
-        diagonal = merge_online(read_fisher(older)[0], diagonal, settings.gamma, where=str(older))
+        merged, described = read_fisher(older)
+        diagonal = merge_online(merged, diagonal, settings.gamma, where=str(older))
+        months = (*described.months, checkpoint.month)
     metadata = metadata_of(
         done,
         diagonal,
         settings,
         checkpoint_sha256=checkpoint.sha256,
         data_sha256=training_hash(attempt),
-        months=_months(workspace, checkpoint, settings),
+        months=months,
     )
     write_fisher(file, diagonal, metadata)
     return file
+
+
+def _can_merge(workspace: Workspace, parent: CheckpointRef, settings: FisherSettings) -> bool:
+    """Whether the months up to a parent have a Fisher of these settings, or can be given one.
+
+    The weights of old months may have been removed: under changed settings the Fisher then begins after them.
+    """
+    file = workspace.resolve(parent.path) / FISHER_FILE
+    if not has_lost_weights(workspace, parent) or (
+        file.exists() and _answers(file, workspace, parent, settings)
+    ):
+        return True
+    logger.warning(
+        "the weights of %s were removed by retrain gc: the Fisher of these settings covers the months after it",
+        parent.attempt,
+    )
+    return False
 
 
 def compute_fisher(
@@ -254,12 +283,6 @@ def metadata_of(
     )
 
 
-def _months(workspace: Workspace, checkpoint: CheckpointRef, settings: FisherSettings) -> tuple[str, ...]:
-    if settings.months == "latest":
-        return (checkpoint.month,)
-    return tuple(ref.month for ref in ancestors(workspace, checkpoint))
-
-
 def _answers(file: Path, workspace: Workspace, checkpoint: CheckpointRef, settings: FisherSettings) -> bool:
     """Whether a file is the Fisher that is asked for; refuses one of another checkpoint or other data."""
     metadata = read_fisher(file)[1]
@@ -269,9 +292,15 @@ def _answers(file: Path, workspace: Workspace, checkpoint: CheckpointRef, settin
         data_sha256=training_hash(workspace.attempt(checkpoint.attempt)),
         where=str(file),
     )
-    return metadata.settings == asdict(settings) and metadata.months == _months(
-        workspace, checkpoint, settings
-    )
+    if metadata.settings != asdict(settings):
+        return False
+    if settings.months == "latest":
+        return metadata.months == (checkpoint.month,)
+    # the file may be older than the removal of weights that it still stands for
+    line = ancestors(workspace, checkpoint)
+    whole = takewhile(lambda ref: not has_lost_weights(workspace, ref), reversed(line))
+    covered = metadata.months
+    return len(list(whole)) <= len(covered) and covered == tuple(ref.month for ref in line)[-len(covered) :]
 
 
 def recorded_fisher(context: RunContext) -> FisherRecord:
@@ -336,12 +365,24 @@ def _check(context: RunContext) -> None:
         return
     for path, recorded in recorded_fisher(context).files().items():
         file = context.workspace.resolve(path)
+        if path.removeprefix("runs/") in _removed_fishers(context):
+            continue
         found = sha256_file(file) if file.exists() else "no file"
         if found != recorded:
             raise ArtifactCorrupt(
                 f"{file}: damaged: recorded with the hash {recorded}, found {found}. "
                 f"Run: fisher compute {file.parent} --force"
             )
+
+
+def _removed_fishers(context: RunContext) -> set[str]:
+    """The Fisher files of the line of descent that were removed with their weights, seen from `runs`."""
+    return {
+        f"{ref.attempt}/{name}"
+        for ref in context.line
+        for name in removed_weights(context.workspace.runs / ref.attempt)
+        if name.endswith(FISHER_FILE)
+    }
 
 
 FISHER = Stage(

@@ -1,10 +1,11 @@
 """What would run and why: a stage is fresh when it would record what is recorded and its outputs are sound."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store.records import StageRecord
+from pipeline.store.removed_weights import removed_weights
 from pipeline.store.stage_directory import read_stage, verify_stage
 
 
@@ -55,7 +56,20 @@ def plan(
         else:
             cause = f"{stage.name} runs before it" if cause is None else cause
         planned.append(PlannedStage(stage, reason is not None, record is not None, reason or "fresh"))
-    return planned
+    return _with_lost_weights(context, planned)
+
+
+def _with_lost_weights(context: RunContext, planned: list[PlannedStage]) -> list[PlannedStage]:
+    """Fine-tuning runs before a stage that needs its weights, where they were removed; where nothing runs they are not missed."""
+    if not planned[-1].runs or not removed_weights(context.attempt.folder):
+        return planned
+    at = next((i for i, step in enumerate(planned) if step.stage.name == "finetune"), len(planned))
+    return [
+        replace(step, runs=True, reason="the weights were removed by retrain gc")
+        if i >= at and not step.runs
+        else step
+        for i, step in enumerate(planned)
+    ]
 
 
 def difference(recorded: StageRecord, planned: StageRecord) -> str | None:

@@ -8,7 +8,7 @@ import os
 
 from pipeline.errors import ArtifactCorrupt, NoInput
 from pipeline.store import atomic
-from pipeline.store.hashing import checkpoint_hash
+from pipeline.store.hashing import FISHER_FILE, checkpoint_hash
 from pipeline.store.records import (
     Action,
     CheckpointRef,
@@ -19,6 +19,7 @@ from pipeline.store.records import (
     write_record,
 )
 from pipeline.store.remaking import remaking
+from pipeline.store.removed_weights import removed_weights
 from pipeline.store.run_directory import Workspace
 
 
@@ -133,8 +134,14 @@ def verify_checkpoint(workspace: Workspace, ref: CheckpointRef) -> None:
 
     Raises:
         ArtifactCorrupt: it is missing or has another hash.
+        NoInput: its weights were removed on purpose.
     """
     folder = workspace.resolve(ref.path)
+    if has_lost_weights(workspace, ref):
+        raise NoInput(
+            f"{folder}: the weights of attempt {ref.attempt} were removed by retrain gc, expected a whole checkpoint. "
+            "Restore them from a backup, or name a newer attempt; which ones there are says: retrain status"
+        )
     mend = f"Restore it from a backup, or run: {remaking(workspace.runs / ref.month)}"
     try:
         found = checkpoint_hash(folder)
@@ -147,6 +154,22 @@ def verify_checkpoint(workspace: Workspace, ref: CheckpointRef) -> None:
             f"{folder}: damaged: attempt {ref.attempt} recorded the checkpoint's hash {ref.sha256}, "
             f"it has {found}. {mend}"
         )
+
+
+def has_lost_weights(workspace: Workspace, ref: CheckpointRef) -> bool:
+    """Whether a checkpoint's weights were removed on purpose, so that nothing can start from it.
+
+    Raises:
+        ArtifactCorrupt: the record of it is damaged.
+    """
+    month, _, number = ref.attempt.partition("/")
+    attempt = workspace.runs / month / number
+    lost = removed_weights(attempt)
+    return any(
+        workspace.resolve(ref.path) in (attempt / name).parents
+        for name in lost
+        if not name.endswith(FISHER_FILE)
+    )
 
 
 def mend_link(workspace: Workspace, registry: Registry | None = None) -> bool:

@@ -13,6 +13,7 @@ from pipeline.store.hashing import FISHER_FILE, sha256_file, sha256_json
 from pipeline.store.records import StageRecord, read_record, write_record
 from pipeline.store.refusals import explained
 from pipeline.store.remaking import remaking
+from pipeline.store.removed_weights import removed_weights
 
 RECORD_FILE = "record.json"
 IDENTITY_FILE = "identity.json"
@@ -157,7 +158,8 @@ def find_output(target: Path, name: str) -> Path | None:
 def verify_stage(target: Path) -> StageRecord:
     """Prove that a finished stage holds exactly what it recorded.
 
-    A `fisher.safetensors` beside a recorded checkpoint is permitted; it is bound by its own metadata.
+    A `fisher.safetensors` beside a recorded checkpoint is permitted; it is bound by its own metadata. Weights that were
+    removed on purpose are not missed.
 
     Raises:
         NoInput: the stage is not finished.
@@ -172,8 +174,10 @@ def verify_stage(target: Path) -> StageRecord:
             raise ArtifactCorrupt(
                 f"{target / name}: is not among the recorded outputs. Remove it, or: {_again(target)}"
             )
+    removed = removed_weights(target.parent)
     for name, recorded in sorted(record.outputs.items()):
-        _require_hash(target / name, recorded, target)
+        if f"{target.name}/{name}" not in removed:
+            _require_hash(target / name, recorded, target)
     return record
 
 

@@ -9,7 +9,7 @@ from pipeline.store.fisher_file import check_binding, check_values, read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files, sha256_file
 from pipeline.store.label_history import read_label_history
 from pipeline.store.records import Manifest
-from pipeline.store.registry import link_problem, read_registry, verify_checkpoint
+from pipeline.store.registry import has_lost_weights, link_problem, read_registry, verify_checkpoint
 from pipeline.store.remaking import remaking
 from pipeline.store.removed import removed_month, removed_months
 from pipeline.store.run_directory import STAGES, RunDirectory, Workspace
@@ -34,7 +34,8 @@ def verify_workspace(workspace: Workspace) -> Verification:
     try:
         registry = read_registry(workspace)
         for ref in {entry.checkpoint.path: entry.checkpoint for entry in registry.history}.values():
-            verify_checkpoint(workspace, ref)
+            if not has_lost_weights(workspace, ref):
+                verify_checkpoint(workspace, ref)
         wrong_link = link_problem(workspace)
         if wrong_link is not None:
             problems.append(wrong_link)
@@ -87,7 +88,7 @@ def verify_attempt(workspace: Workspace, run: RunDirectory) -> int:
         elif manifest.status == "finished" and read_stage(run.stage(name)) is not None:
             raise ArtifactCorrupt(f"{run.stage(name)}: the manifest does not know this stage. {_again(run)}")
     _check_bindings(run, manifest)
-    if manifest.candidate is not None:
+    if manifest.candidate is not None and not has_lost_weights(workspace, manifest.candidate):
         verify_checkpoint(workspace, manifest.candidate)
         _check_finite(workspace.resolve(manifest.candidate.path))
     sidecar = run.checkpoint / FISHER_FILE

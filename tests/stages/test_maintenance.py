@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pipeline.errors import CannotWrite, UsageError
 from pipeline.stages.maintenance import removable, remove, verify
 from pipeline.store import atomic
+from pipeline.store.fisher_file import read_fisher
 from pipeline.store.removed import RemovedMonth, record_removed
 from pipeline.store.run_directory import Workspace
 from tests import toy
@@ -196,3 +198,134 @@ def test_a_damaged_record_of_a_removed_month_is_found(superseded: Path) -> None:
     file = space.runs / "2026-02" / "removed.json"
     file.write_text(file.read_text().replace("true", "false"))
     assert "removed.json: damaged or changed by hand" in verify(space, None).problems[0]
+
+
+@pytest.fixture
+def five_months(promoted: Path) -> Path:
+    """2026-02 to 2026-05 were promoted one after the other, with the Fisher's months taken together."""
+    for month in ("2026-03", "2026-04", "2026-05"):
+        for folder in ("feedback", "golden"):
+            rows = (promoted / folder / "2026-02.jsonl").read_text("utf-8")
+            rows = rows.replace("2026-02", month)
+            if folder == "golden":
+                rows = rows.replace('"text": "', f'"text": "{month[-1]} ')
+            (promoted / folder / f"{month}.jsonl").write_text(rows, "utf-8")
+        assert call("run", "--month", month, "--promote", "-w", promoted, *EWC).code == 0
+    return promoted
+
+
+EWC = ("-o", "arm=ewc")
+
+
+def weights(workspace: Path) -> set[str]:
+    """The attempts that have weights, by month."""
+    return {path.parts[-5] for path in workspace.glob("runs/*/*/finetune/checkpoint/model.safetensors")}
+
+
+def test_old_weights_go_and_what_the_next_month_or_a_rollback_needs_stays(five_months: Path) -> None:
+    space = Workspace(five_months)
+    expected = sum(kept.weights for kept in removable(space, 1))
+    before = sum(kept.size for kept in removable(space, 1))
+    assert expected > 100_000
+    done = call("gc", "--keep", "1", "-w", five_months)
+    assert (done.code, "weights of 2 attempt(s) that stay" in done.out) == (0, True)
+    # the champion, the one before it, and what that one started from
+    assert weights(five_months) == {"2026-03", "2026-04", "2026-05"}
+    after = sum(kept.size for kept in removable(space, 1))
+    assert before - expected <= after < before - expected + 2 * 4096
+    assert [kept.weights for kept in removable(space, 1)] == [0] * 5
+    assert verify(space, None).problems == ()
+
+
+def test_commands_say_that_old_weights_are_gone_and_the_rest_goes_on(five_months: Path) -> None:
+    assert call("gc", "--keep", "1", "-w", five_months).code == 0
+    needs_weights: tuple[tuple[str, ...], ...] = (
+        ("promote", "2026-02"),
+        ("rollback", "--to", "2026-01"),
+        ("fisher", "compute", "2026-02"),
+        ("eval", "--candidate", "2026-02", "--golden", "prior-months"),
+        ("predict", str(five_months / "feedback" / "2026-02.jsonl"), "--checkpoint", "2026-02"),
+        ("run", "--month", "2026-03", "--force"),
+    )
+    for words in needs_weights:
+        done = call(*words, "-w", five_months)
+        assert (words, done.code) == (words, 66)
+        assert "were removed by retrain gc" in done.err
+    goes_on: tuple[tuple[str, ...], ...] = (
+        ("show", "2026-02"),
+        ("status",),
+        ("report", "2026-02"),
+        ("report", "2026-05"),
+        ("diagnose", "2026-05"),
+        ("verify",),
+        *(("run", "--month", f"2026-0{month}", *EWC) for month in (3, 4, 5)),
+        ("rollback",),
+        ("run", "--month", "2026-05", "--promote", "--force", *EWC),
+        ("verify",),
+    )
+    for words in goes_on:
+        done = call(*words, "-w", five_months)
+        assert (words, done.code, done.err) == (words, 0, done.err)
+
+
+def test_a_fisher_of_other_settings_begins_after_the_weights_that_were_removed(five_months: Path) -> None:
+    assert call("gc", "--keep", "1", "-w", five_months).code == 0
+    settings = ("-o", "fisher.samples=7")
+    assert call("fisher", "compute", "champion", "-w", five_months, *EWC, *settings).code == 0
+    attempt = Workspace(five_months).find("champion")
+    assert read_fisher(attempt.checkpoint / "fisher.safetensors")[1].months == (
+        "2026-03",
+        "2026-04",
+        "2026-05",
+    )
+    assert call("verify", "-w", five_months).code == 0
+
+
+def test_with_an_optimum_for_each_month_all_weights_stay(five_months: Path) -> None:
+    configuration = (five_months / "retrain.yaml").read_text("utf-8")
+    configuration = configuration.replace("ewc: {", "ewc: {months: separate, ", 1)
+    (five_months / "retrain.yaml").write_text(configuration, "utf-8")
+    assert call("gc", "--keep", "1", "-w", five_months).code == 0
+    assert len(weights(five_months)) == 5
+
+
+def test_an_optimum_for_each_month_that_an_option_asked_for_keeps_all_weights_too(five_months: Path) -> None:
+    separate = ("-o", "ewc.months=separate")
+    assert call("run", "--month", "2026-05", "--promote", "-w", five_months, *EWC, *separate).code == 0
+    assert call("gc", "--keep", "1", "-w", five_months).code == 0
+    assert len(weights(five_months)) == 5
+
+
+def test_a_removal_of_weights_that_is_killed_is_gone_on_with(
+    five_months: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    number, killed = 0, True
+    while killed:
+        copy = Workspace(Path(shutil.copytree(five_months, tmp_path / f"killed-{number}", symlinks=True)))
+        killed = killed_at(number, partial(remove, copy, removable(copy, 1)))
+        assert verify(copy, None).problems == ()
+        remove(copy, removable(copy, 1))
+        assert weights(copy.root) == {"2026-03", "2026-04", "2026-05"}
+        assert verify(copy, None).problems == ()
+        number += 1
+    assert number > 4
+
+
+def test_a_damaged_record_of_removed_weights_is_found(five_months: Path) -> None:
+    assert call("gc", "--keep", "1", "-w", five_months).code == 0
+    record = five_months / "runs" / "2026-02" / "001" / "weights-removed.json"
+    record.write_bytes(record.read_bytes().replace(b"model", b"modem", 1))
+    assert call("verify", "-w", five_months).code == 5
+
+
+def test_a_refused_month_without_its_weights_is_trained_again_before_it_is_evaluated_again(
+    refused: Path,
+) -> None:
+    assert call("run", "--month", "2026-03", "-o", "gate.min_gain=101", "-w", refused).code == 3
+    assert call("gc", "--keep", "1", "-w", refused).code == 0
+    assert weights(refused) == {"2026-01", "2026-03"}
+    assert call("run", "--month", "2026-02", "--from", "eval", "-w", refused).code in (0, 3)
+    space = Workspace(refused)
+    assert (space.runs / "2026-02" / "002" / "finetune" / "checkpoint" / "model.safetensors").exists()
+    assert verify(space, None).problems == ()
