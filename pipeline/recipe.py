@@ -154,15 +154,16 @@ def _default(config: Config, contents: MonthContents | None) -> Recipe:
 
 
 def _replayed_per_step(config: Config, contents: MonthContents | None) -> int:
-    """At least as many replayed rows in a step as rows of new labels, in whole multiples of `replay.per_step`.
+    """Half as many replayed rows in a step again as rows of new labels, in whole multiples of `replay.per_step`.
 
-    A month of nothing but catalogue entries has no row that holds the old labels.
+    A month of nothing but catalogue entries has no row that holds the old labels. Where at most `replay.per_step` rows of
+    a step have new labels, the others hold them.
     """
     few, batch = config.replay.per_step, config.train.batch_size
     if contents is None or not contents.rows:
         return few
     new = batch * contents.new_label_rows // contents.rows
-    return max(-(-new // few), 1) * few
+    return few if new <= few else -(-3 * new // (2 * few)) * few
 
 
 def unprotected_growth(recipe: Recipe, contents: MonthContents | None) -> str | None:

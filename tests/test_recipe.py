@@ -49,13 +49,15 @@ def test_the_default_says_what_the_month_brings_and_holds_a_growing_one_as_confi
         (0, [], 16),
         (120, [], 16),  # 16 of 32
         (130, [], 32),
-        (240, [], 32),
+        (170, [], 48),  # 22 of 32
+        (240, [], 48),
         (240, ["replay.per_step=24"], 48),
-        (240, ["train.gradient_accumulation=16"], 32),
+        (240, ["replay.per_step=20"], 60),
+        (240, ["train.gradient_accumulation=16"], 48),
         (240, ["replay.per_step=0"], 0),
     ],
 )
-def test_as_many_old_rows_are_replayed_in_a_step_as_it_has_rows_of_new_labels(
+def test_half_as_many_old_rows_again_are_replayed_in_a_step_as_it_has_rows_of_new_labels(
     new_rows: int, words: list[str], replayed: int
 ) -> None:
     contents = MonthContents(rows=240, new_labels=3, new_label_rows=new_rows)
