@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,19 @@ def _refuse_code(folder: Path) -> None:
             )
 
 
+def _package_missing(location: str, error: BaseException) -> BadConfig:
+    return BadConfig(
+        f"{location}: needs a package that is not installed: {str(error).strip().splitlines()[0]}. Run: pip install "
+        "sentencepiece tiktoken protobuf, or save a tokenizer.json with the checkpoint"
+    )
+
+
+def _is_sentencepiece_alone(folder: Path) -> bool:
+    """Whether a checkpoint's tokenizer is a SentencePiece model (spm.model, spiece.model, source.spm) and nothing else."""
+    pieces = [*folder.glob("*.model"), *folder.glob("*.spm")]
+    return bool(pieces) and not (folder / "tokenizer.json").exists()
+
+
 @contextmanager
 def _load_errors(location: str) -> Iterator[None]:
     from safetensors import SafetensorError
@@ -323,16 +337,16 @@ def _load_errors(location: str) -> Iterator[None]:
         what = "a tensor has another shape than config.json and its labels ask for" if unlike else str(error)
         raise ArtifactCorrupt(f"{location}: the weights do not fit the configuration: {what}") from None
     except ImportError as error:
-        raise BadConfig(
-            f"{location}: needs a package that is not installed: {str(error).strip().splitlines()[0]}. Run: pip install "
-            "sentencepiece tiktoken protobuf, or save a tokenizer.json with the checkpoint"
-        ) from None
+        raise _package_missing(location, error) from None
     except BaseException as error:
         # configurations and tokenizers with odd values fail in a hundred ways, in Rust as a panic, which is no Exception
         if isinstance(error, RetrainError | KeyboardInterrupt | SystemExit):
             raise
         if isinstance(error, OSError) or not Path(location).is_dir():
             raise _unreachable(location, error) from None
+        if _is_sentencepiece_alone(Path(location)) and find_spec("sentencepiece") is None:
+            # transformers tries other ways to read it, and complains of the last one
+            raise _package_missing(location, error) from None
         raise ArtifactCorrupt(
             f"{location}: cannot be loaded: {type(error).__name__}: {str(error)[:300]}. Expected config.json, "
             "model.safetensors and a tokenizer that belong together"

@@ -256,3 +256,18 @@ def test_an_adapter_is_told_for_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(NoInput, match=r"is an adapter \(adapter_config\.json\), expected a whole model"):
         load_classifier(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["spm.model", "spiece.model", "source.spm"])
+def test_a_tokenizer_of_sentencepiece_alone_names_the_packages_that_read_it(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object, **__: object) -> None:
+        raise ValueError("`tiktoken` is required to read a `tiktoken` file.")
+
+    monkeypatch.setattr("pipeline.modeling.checkpoint.AutoTokenizer.from_pretrained", unreadable)
+    monkeypatch.setattr("pipeline.modeling.checkpoint.find_spec", lambda package: None)
+    (folder / "tokenizer.json").unlink()
+    (folder / name).write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
+    with pytest.raises(BadConfig, match="pip install sentencepiece tiktoken protobuf"):
+        load_classifier(folder)
