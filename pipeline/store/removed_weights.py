@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from pipeline.errors import ArtifactCorrupt
 from pipeline.store import atomic
 from pipeline.store.hashing import FISHER_FILE
 from pipeline.store.records import AttemptId, Record, read_record, write_record
@@ -60,4 +61,7 @@ def removed_weights(attempt: Path) -> frozenset[str]:
         return frozenset()
     mend = f"Restore it from a backup, or run: {remaking(attempt.parent)}"
     record = read_record(file, RemovedWeights, mend=mend)
+    here = f"{attempt.parent.name}/{attempt.name}"
+    if record.attempt != here:
+        raise ArtifactCorrupt(f"{file}: belongs to attempt {record.attempt}, not to {here}. {mend}")
     return frozenset(name for name in record.files if atomic.kind_of(attempt / name) == "nothing")

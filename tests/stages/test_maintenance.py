@@ -246,6 +246,7 @@ def test_commands_say_that_old_weights_are_gone_and_the_rest_goes_on(five_months
         ("eval", "--candidate", "2026-02", "--golden", "prior-months"),
         ("predict", str(five_months / "feedback" / "2026-02.jsonl"), "--checkpoint", "2026-02"),
         ("run", "--month", "2026-03", "--force"),
+        ("tune", "--month", "2026-03", "--lambdas", "0.1"),
     )
     for words in needs_weights:
         done = call(*words, "-w", five_months)
@@ -315,8 +316,13 @@ def test_a_removal_of_weights_that_is_killed_is_gone_on_with(
 def test_a_damaged_record_of_removed_weights_is_found(five_months: Path) -> None:
     assert call("gc", "--keep", "1", "-w", five_months).code == 0
     record = five_months / "runs" / "2026-02" / "001" / "weights-removed.json"
-    record.write_bytes(record.read_bytes().replace(b"model", b"modem", 1))
+    sound = record.read_bytes()
+    record.write_bytes(sound.replace(b"model", b"modem", 1))
     assert call("verify", "-w", five_months).code == 5
+    record.write_bytes(sound)
+    shutil.copy(record, five_months / "runs" / "2026-05" / "001")
+    done = call("verify", "-w", five_months)
+    assert (done.code, "belongs to attempt 2026-02/001, not to 2026-05/001" in done.out) == (5, True)
 
 
 def test_a_refused_month_without_its_weights_is_trained_again_before_it_is_evaluated_again(
