@@ -158,6 +158,8 @@ class ReplaySection(Section):
     per_step: Annotated[int, Field(ge=0, le=2**16)] = 16
     """Replayed rows in an optimizer step, beside train.batch_size new ones, and more of them where most of a month's rows
     have new labels; 0 where policy forbids it."""
+    interference: Annotated[float, Field(ge=0.0, le=0.9)] = 0.5
+    """Share of the replayed rows that go to those that the month's labels pull at; the others are drawn alike."""
 
 
 class DistillSection(Section):

@@ -32,6 +32,16 @@ class Examples:
     def __add__(self, other: "Examples") -> "Examples":
         return Examples(self.ids + other.ids, self.encoded + other.encoded, self.label_ids + other.label_ids)
 
+    def again(self, counts: Sequence[int]) -> tuple["Examples", list[int]]:
+        """Rows to have more than once: each as often as its count, under ids of its own, and their positions."""
+        places = [(index, time) for index, count in enumerate(counts) for time in range(count)]
+        rows = Examples(
+            tuple(f"{self.ids[index]}\0{time}" for index, time in places),
+            tuple(self.encoded[index] for index, _ in places),
+            tuple(self.label_ids[index] for index, _ in places),
+        )
+        return rows, [index for index, _ in places]
+
 
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int | None) -> list[Encoded]:
     """Token ids of each text, cut to `max_length` tokens; None for whole texts.

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -102,12 +102,14 @@ def bound_to(
     start: Mapping[str, Tensor],
     penalty: tuple[Mapping[str, Tensor], ...],
     strength: str,
+    replayed: Sequence[str],
 ) -> Resumption:
-    """The resumption with a fingerprint that also covers the starting weights and the penalty.
+    """The resumption with a fingerprint that also covers the starting weights, the penalty, and which rows are replayed.
 
-    So nothing is gone on from that was trained from another anchor, or with another Fisher, form or lambda.
+    So training never resumes from what had another anchor, Fisher, form or lambda, or another order of rows.
     """
-    parts = [resumption.fingerprint, strength, _hash_of(start), *(_hash_of(part) for part in penalty)]
+    hashes = [_hash_of(start), *(_hash_of(part) for part in penalty), sha256_json(list(replayed))]
+    parts = [resumption.fingerprint, strength, *hashes]
     return replace(resumption, fingerprint=sha256_json(parts))
 
 

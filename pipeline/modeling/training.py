@@ -180,7 +180,7 @@ def finetune(
     if resumption is not None:
         held = () if consolidation is None else (consolidation.anchor, consolidation.weights)
         strength = f"{consolidation.form} {consolidation.lambda_!r}" if consolidation else "none"
-        resumption = bound_to(resumption, start, held, strength)
+        resumption = bound_to(resumption, start, held, strength, memory.ids)
         taken = resumption.newest()
         if taken is not None:
             accumulation = taken[1].accumulation

@@ -1,5 +1,7 @@
 """What a month's training starts from: rows tokenised, head grown, anchor kept, Fisher aligned; done once."""
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from pipeline.modeling.resume import Resumption
     from pipeline.modeling.task_loss import Distillation
     from pipeline.modeling.training import Consolidation, TrainingResult
+
+
+logger = logging.getLogger("retrain")
+MOST_TOLD = 5
+"""Labels that the log names."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,8 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         log_prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
         grows = len(labels) > len(classifier.labels)
         features = None
-        if recipe.distills or grows:
+        pulls = bool(len(memory)) and config.replay.interference > 0.0
+        if recipe.distills or grows or pulls:
             with frozen.looked_up(classifier.model) if frozen is not None else nullcontext():
                 features = head_features(classifier, train.encoded + memory.encoded)
         if recipe.distills and features is not None:
@@ -200,6 +208,10 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         classifier = relabelled(context, classifier)
         if features is not None:
             classifier = _with_new_labels(context, classifier, labels, train, memory, features, log_prior)
+            if pulls:
+                logits = logits_of(classifier.model, features[len(train) :])
+                memory, taught = _replayed_by_interference(context, logits, train, memory, taught)
+                log_prior = _log_prior(context, train, memory, len(labels)) if recipe.balanced else None
     anchor = {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
     fisher, center = None, None
     if fisher_file is not None and config.ewc.months == "separate":
@@ -274,13 +286,48 @@ def _distillation(
 
     distill, known = context.config.distill, answers.shape[1]
     new = [distill.new_weight if label_id < known else 0.0 for label_id in train.label_ids]
-    weights = torch.tensor(new + [distill.replay_weight] * len(memory))
     labels, changes = labels_of(context.attempt), context.label_changes
-    closed = changes.closed_ids(labels)
+    closed, merges = changes.closed_ids(labels), context.new_label_changes.merges(labels)
+    present = dict(merges)
+    said = [present.get(label_id, label_id) for label_id in answers[len(train) :].argmax(dim=1).tolist()]
+    old = [  # what the champion has lost it is not to teach
+        distill.replay_weight if answer == label_id else 0.0
+        for answer, label_id in zip(said, memory.label_ids, strict=True)
+    ]
+    weights = torch.tensor(new + old)
     if closed:
-        merges = context.new_label_changes.merges(labels)
         answers = open_teacher(answers, merges, closed, distill.temperature)
     return Distillation(answers, weights, distill.temperature)
+
+
+def _replayed_by_interference(
+    context: RunContext,
+    logits: "Tensor",
+    train: "Examples",
+    memory: "Examples",
+    taught: "Distillation | None",
+) -> "tuple[Examples, Distillation | None]":
+    """The memory with those rows more than once that the month's labels pull at, and the champion's answers for it.
+
+    Args:
+        logits: [M, C] of the memory, of the classifier that training starts from.
+    """
+    from pipeline.ewc.interference import again, interference
+
+    counts = again(
+        interference(logits, memory.label_ids, train.label_ids), context.config.replay.interference
+    )
+    more, positions = memory.again(counts)
+    labels = labels_of(context.attempt)
+    drawn = Counter(labels.names[label_id] for label_id in more.label_ids).most_common(MOST_TOLD)
+    if drawn:
+        logger.info(
+            "  replay: the month's labels pull most at %s; their remembered rows are learned again more often",
+            ", ".join(name for name, _ in drawn),
+        )
+    if taught is not None:
+        taught = taught.at([*range(len(train) + len(memory)), *(len(train) + place for place in positions)])
+    return memory + more, taught
 
 
 def _log_prior(context: RunContext, train: "Examples", memory: "Examples", classes: int) -> "Tensor":

@@ -101,3 +101,10 @@ def test_examples_are_joined_in_order() -> None:
     assert (joined.ids, joined.encoded, joined.label_ids) == (("a", "b", "c"), ([1], [2], [3]), (0, 1, 0))
     assert len(joined) == 3
     assert torch.tensor(joined.label_ids).tolist() == [0, 1, 0]
+
+
+def test_rows_to_have_again_stand_under_ids_of_their_own() -> None:
+    rows = Examples(("a", "b", "c"), ([1], [2], [3]), (0, 1, 2))
+    more, positions = rows.again([2, 0, 1])
+    assert more == Examples(("a\0" + "0", "a\0" + "1", "c\0" + "0"), ([1], [1], [3]), (0, 0, 2))
+    assert positions == [0, 0, 2]

@@ -154,3 +154,85 @@ def test_a_closed_row_is_not_held_and_the_rest_of_the_head_is(launched: Path, mo
     for name in ("classifier.weight", "classifier.bias"):
         held = fisher[name].reshape(7, -1).any(dim=1).tolist()
         assert held == [True, True, False, True, True, True, False]  # login is retired, roaming new
+
+
+def ingested(root: Path, month: str, *overrides: str) -> Prepared:
+    """The month, ready to be trained, without its Fisher."""
+    assert call("ingest", "--month", month, "-w", root).code == 0
+    return prepared_without_fisher(root, Month.parse(month), "ewc.replay_lambda=0", *overrides)
+
+
+def test_half_of_the_replayed_rows_go_by_how_far_the_months_labels_pull_at_them(launched: Path) -> None:
+    ready = ingested(launched, "2026-02")
+    count = len(ready.memory_rows)
+    ids = ready.memory.ids
+    assert ids[:count] == tuple(row.id for row in ready.memory_rows)
+    assert len(set(ids)) == len(ids)
+    again = [name.partition("\0")[0] for name in ids[count:]]
+    assert count / 2 <= len(again) <= count  # less by what the bound takes away
+    with torch.no_grad():
+        logits = torch.cat(
+            [
+                ready.classifier.model.eval()(torch.tensor([row])).logits
+                for row in ready.memory.encoded[:count]
+            ]
+        )
+    taught = sorted(set(ready.train.label_ids))
+    pulled = {
+        name: sum(share for label, share in enumerate(row) if label in taught and label != own)
+        for name, own, row in zip(ids, ready.memory.label_ids, logits.softmax(dim=1).tolist(), strict=False)
+    }
+    strongest = sorted(pulled, key=pulled.__getitem__)[-5:]
+    weakest = sorted(pulled, key=pulled.__getitem__)[:5]
+    assert sum(again.count(name) for name in strongest) >= 2 * sum(again.count(name) for name in weakest)
+
+
+def test_the_balanced_loss_counts_the_rows_that_are_drawn_again(launched: Path) -> None:
+    ready = ingested(launched, "2026-02")
+    assert ready.log_prior is not None
+    counts = torch.bincount(torch.tensor(ready.memory.label_ids), minlength=7).double()
+    own = torch.bincount(torch.tensor(ready.train.label_ids), minlength=7).double()
+    batch, replayed = ready.settings.batch_size, ready.context.recipe.replayed_per_step
+    expected = own + counts * (replayed / batch) * (len(ready.train) / len(ready.memory)) + 1.0
+    torch.testing.assert_close(
+        ready.log_prior.double().exp(), expected / expected.sum(), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_a_row_that_is_drawn_again_has_the_same_teacher(launched: Path) -> None:
+    ready = ingested(launched, "2026-02")
+    taught = ready.distillation
+    assert taught is not None
+    count, memory = len(ready.memory_rows), len(ready.train)
+    assert len(taught.weights) == len(taught.teacher) == memory + len(ready.memory)
+    place = {name: index for index, name in enumerate(ready.memory.ids[:count])}
+    for index, name in enumerate(ready.memory.ids[count:], start=count):
+        first = place[name.partition("\0")[0]]
+        assert torch.equal(taught.teacher[memory + index], taught.teacher[memory + first])
+        assert taught.weights[memory + index] == taught.weights[memory + first]
+        assert ready.memory.encoded[index] == ready.memory.encoded[first]
+
+
+def test_without_interference_every_remembered_row_stands_once(launched: Path) -> None:
+    ready = ingested(launched, "2026-02", "replay.interference=0")
+    assert len(ready.memory) == len(ready.memory_rows)
+
+
+def test_the_champion_teaches_no_replayed_row_that_it_answers_wrongly(launched: Path) -> None:
+    assert call("ingest", "--month", "2026-02", "-w", launched).code == 0
+    options = ("ewc.replay_lambda=0", "replay.interference=0")
+    config = load_config(launched / "retrain.yaml", overrides=list(options))
+    context = month_context(Workspace(launched), config, Month(2026, 2))
+    assert context.base is not None
+    model = load_classifier(launched / context.base.path).model
+    with torch.no_grad():  # "stock" is no longer answered
+        model.classifier.bias[model.config.label2id["stock"]] = -30.0
+    model.save_pretrained(launched / context.base.path)
+    ready = prepare(context, None)
+    assert ready.distillation is not None
+    weights = ready.distillation.weights[len(ready.train) :].tolist()
+    lost = [weight for weight, row in zip(weights, ready.memory_rows, strict=True) if row.label == "stock"]
+    kept = [weight for weight, row in zip(weights, ready.memory_rows, strict=True) if row.label == "login"]
+    assert lost
+    assert set(lost) == {0.0}
+    assert set(kept) == {1.0}
