@@ -5,8 +5,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from importlib import metadata
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,7 +33,6 @@ retrain = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
 )
 fisher = typer.Typer(
     name="fisher",
@@ -40,8 +40,25 @@ fisher = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        render.data(f"monthly-retrain {metadata.version('monthly-retrain')}")
+        raise typer.Exit
+
+
+@retrain.callback()
+@fisher.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 commands_month.register(retrain)
 commands_view.register(retrain)
 commands_explain.register(retrain)

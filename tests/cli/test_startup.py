@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,11 @@ def test_status_and_dry_run_do_without_torch(promoted: Path) -> None:
         code, libraries = loaded(*words, "-w", promoted)
         assert code == 0
         assert not {"torch", "transformers", "datasets", "pandas"} & set(libraries)
+
+
+@pytest.mark.parametrize("program", ["retrain", "fisher"])
+def test_the_version_is_told_without_anything_heavy(program: str) -> None:
+    from tests.conftest import call
+
+    assert call("--version", program=program).out == f"monthly-retrain {metadata.version('monthly-retrain')}\n"
+    assert loaded("--version", program=program) == (0, [])
