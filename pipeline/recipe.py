@@ -30,6 +30,7 @@ class Recipe:
         from_scratch: start again from the pretrained model, on everything so far.
         needs_fisher: whether a Fisher is computed; by the configuration alone, so that no month lacks one.
         ewc_lambda: strength of the EWC penalty; 0 for none.
+        ewc_factor: what that strength is multiplied by, whatever lambda is configured or tried.
         l2sp_lambda: strength of the L2-SP penalty, which needs no Fisher; 0 for none.
         protects_head: whether the penalty covers the classification head.
         replayed_per_step: replayed rows in an optimizer step; 0 for none.
@@ -44,6 +45,7 @@ class Recipe:
     from_scratch: bool = False
     needs_fisher: bool = False
     ewc_lambda: float = 0.0
+    ewc_factor: float = 1.0
     l2sp_lambda: float = 0.0
     protects_head: bool = True
     replayed_per_step: int = 0
@@ -57,6 +59,8 @@ def replays(config: Config) -> bool:
     return config.replay.per_step > 0 and config.replay.launch_rows + config.replay.month_rows > 0
 
 
+ROWS_OF_LAMBDA = 150
+"""Rows of a month that `ewc.replay_lambda` is meant for; fewer rows say less, so that the past counts for more."""
 FIRMER = 3.0
 """What each refused month beyond `gate.patience` multiplies lambda by: half of the decade of good values."""
 
@@ -65,8 +69,9 @@ def recipe_for(config: Config, contents: MonthContents | None = None, *, refusal
     """The recipe of the configured arm, for what the month brings.
 
     `default` replays a few old rows where policy lets it, teaches the champion's answers along, and balances
-    the loss over labels. A penalty then holds the encoder in a month without new labels (`ewc.replay_lambda`);
-    one with new labels has its own dial (`ewc.growth_lambda`), 0 by default, as they need an encoder that moves.
+    the loss over labels. A penalty then holds the encoder in a month without new labels (`ewc.replay_lambda`, times
+    more where the month has few rows); one with new labels has its own dial (`ewc.growth_lambda`), 0 by default, as
+    they need an encoder that moves.
     Without replay the penalty must do alone, so it is stronger and covers the head. The figures behind it are in
     docs/recipe.md.
 
@@ -140,17 +145,32 @@ def _default(config: Config, contents: MonthContents | None) -> Recipe:
         else ""
     )
     held = f"EWC on the encoder, {key} {weak:g}" if weak else f"no penalty, as {key} is 0"
+    factor = _factor_of_few_rows(contents) if weak and not grows else 1.0
+    if factor > 1.0:
+        held = f"{held} times {factor:.3g}, as the month is small"
     return Recipe(
         why=f"default{brought}: {replayed} replayed rows a step{more}, balanced softmax, distillation, {held}",
         layers=config.train.layers,
         needs_fisher=ewc.replay_lambda > 0.0 or ewc.growth_lambda > 0.0,
         ewc_lambda=weak,
+        ewc_factor=factor,
         protects_head=False,
         replayed_per_step=replayed,
         balanced=True,
         distills=config.distill.replay_weight > 0 or config.distill.new_weight > 0,
         probes=True,
     )
+
+
+def _factor_of_few_rows(contents: MonthContents | None) -> float:
+    """By how much the penalty is stronger in a month with fewer rows than lambda is meant for.
+
+    The new rows' loss is their mean. In the posterior whose older part the penalty stands for each row counts once
+    (Kirkpatrick et al. 2017, eq. 2), so that a mean over fewer of them has to be weighed less beside it.
+    """
+    if contents is None or not contents.rows:
+        return 1.0
+    return max(1.0, ROWS_OF_LAMBDA / contents.rows)
 
 
 def _replayed_per_step(config: Config, contents: MonthContents | None) -> int:

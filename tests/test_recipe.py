@@ -67,6 +67,17 @@ def test_half_as_many_old_rows_again_are_replayed_in_a_step_as_it_has_rows_of_ne
     assert (told in chosen.why) == (replayed > load_config(overrides=words).replay.per_step)
 
 
+@pytest.mark.parametrize(("rows", "factor"), [(18, 150 / 18), (75, 2.0), (150, 1.0), (600, 1.0), (0, 1.0)])
+def test_few_rows_make_the_penalty_stronger_in_inverse_proportion(rows: int, factor: float) -> None:
+    settled = recipe(contents=MonthContents(rows=rows, new_labels=0))
+    assert settled.ewc_lambda == 0.3
+    assert settled.ewc_factor == pytest.approx(factor)
+    assert (f"times {factor:.3g}, as the month is small" in settled.why) == (factor > 1)
+    for words in (["ewc.replay_lambda=0"], ["arm=ewc"], ["replay.per_step=0"]):
+        assert recipe(*words, contents=MonthContents(rows=rows, new_labels=0)).ewc_factor == 1.0
+    assert recipe("ewc.growth_lambda=1", contents=MonthContents(rows=rows, new_labels=1)).ewc_factor == 1.0
+
+
 def test_a_month_without_penalty_keeps_its_fisher_for_the_months_after_it() -> None:
     growing = recipe("ewc.growth_lambda=0", contents=GROWING)
     assert growing.ewc_lambda == 0.0

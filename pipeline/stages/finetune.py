@@ -184,14 +184,16 @@ def _penalty_record(context: RunContext, raw: float) -> dict[str, Any]:
         logger.info("  penalty: lambda %g on all weights alike", recipe.l2sp_lambda)
         return {"kind": "l2sp", "lambda": recipe.l2sp_lambda}
     logger.info(
-        "  penalty: lambda %g on F %s, which is %.4g on F itself",
+        "  penalty: lambda %g%s on F %s, which is %.4g on F itself",
         recipe.ewc_lambda,
+        f" times {recipe.ewc_factor:.3g}" if recipe.ewc_factor > 1.0 else "",
         "over its mean" if ewc.scale == "mean" else "as it is",
         raw,
     )
     return {
         "kind": "ewc",
         "lambda": recipe.ewc_lambda,
+        "factor": recipe.ewc_factor,
         "scale": ewc.scale,
         "raw_lambda": raw,
         "form": ewc.form,

@@ -87,7 +87,7 @@ class Prepared:
         return Consolidation(anchor, equal_importance(self.champion, anchor), recipe.l2sp_lambda)
 
     def consolidation(self, lambda_: float) -> "Consolidation | None":
-        """The recipe's EWC penalty at a lambda; None without a Fisher."""
+        """The recipe's EWC penalty at a configured lambda; None without a Fisher."""
         from pipeline.ewc.penalty import raw_lambda
         from pipeline.modeling.head import head_parameters, trained_parameters
         from pipeline.modeling.training import Consolidation
@@ -96,7 +96,8 @@ class Prepared:
             return None
         recipe = self.context.recipe
         names = trained_parameters(self.classifier.model, recipe.layers)
-        strength = raw_lambda(self.fisher, names, self.context.config.ewc.scale, lambda_)
+        scale = self.context.config.ewc.scale
+        strength = raw_lambda(self.fisher, names, scale, lambda_ * recipe.ewc_factor)
         free = set() if recipe.protects_head else head_parameters(self.classifier.model)
         held = [name for name in names if name not in free]
         center = self.anchor if self.center is None else self.center

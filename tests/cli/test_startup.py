@@ -69,5 +69,7 @@ def test_status_and_dry_run_do_without_torch(promoted: Path) -> None:
 def test_the_version_is_told_without_anything_heavy(program: str) -> None:
     from tests.conftest import call
 
-    assert call("--version", program=program).out == f"monthly-retrain {metadata.version('monthly-retrain')}\n"
+    assert (
+        call("--version", program=program).out == f"monthly-retrain {metadata.version('monthly-retrain')}\n"
+    )
     assert loaded("--version", program=program) == (0, [])
