@@ -26,12 +26,12 @@ from environment import environment
 from headline_tables import STREAMS
 
 from pipeline.config import load_config
+from pipeline.experiments.backtest import ARMS, backtest
+from pipeline.experiments.backtest_result import ArmResult
 from pipeline.modeling.checkpoint import quiet_libraries
+from pipeline.month.decision import Request
 from pipeline.months import Month
 from pipeline.progress import silent
-from pipeline.stages.backtest import ARMS, backtest
-from pipeline.stages.backtest_result import ArmResult
-from pipeline.stages.decision import Request
 from pipeline.store.run_directory import Workspace
 
 ROOT = Path(__file__).parent.parent

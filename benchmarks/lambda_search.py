@@ -20,15 +20,15 @@ import torch
 from environment import environment
 
 from pipeline.config import load_config
+from pipeline.experiments.tune import TuneSettings, frontier, prepared_month
 from pipeline.modeling.checkpoint import quiet_libraries
+from pipeline.month.decision import Request
+from pipeline.month.month import launch
 from pipeline.months import Month
-from pipeline.stages.decision import Request
-from pipeline.stages.month import launch
-from pipeline.stages.new_workspace import make_workspace
+from pipeline.operations.new_workspace import make_workspace
+from pipeline.recorded.tune_record import TuneResult
 from pipeline.stages.stage import LaunchInput
 from pipeline.stages.trial import prepare_trial
-from pipeline.stages.tune import TuneSettings, frontier, prepared_month
-from pipeline.stages.tune_record import TuneResult
 from pipeline.store.run_directory import Workspace
 
 ROOT = Path(__file__).parent.parent

@@ -22,11 +22,11 @@ from environment import environment
 from headline import FIRST, LAST, LAUNCH, RESULTS, ROOT
 
 from pipeline.config import Config, load_config
+from pipeline.experiments.backtest import arm_config, ensure_launched, reading_from
 from pipeline.modeling.checkpoint import quiet_libraries
+from pipeline.month.decision import Request
+from pipeline.month.month import run_month
 from pipeline.months import Month
-from pipeline.stages.backtest import arm_config, ensure_launched, reading_from
-from pipeline.stages.decision import Request
-from pipeline.stages.month import run_month
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.run_directory import Workspace
 

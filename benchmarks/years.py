@@ -29,12 +29,12 @@ from long_streams import LAUNCH, LongStream
 from pipeline.config import Config, load_config
 from pipeline.evaluation.golden import GoldenSet, parse_golden
 from pipeline.evaluation.quality import macro_f1
+from pipeline.experiments.backtest import ensure_launched, reading_from
 from pipeline.modeling.checkpoint import quiet_libraries
+from pipeline.month.decision import Request
+from pipeline.month.month import run_month
 from pipeline.progress import silent
-from pipeline.stages.backtest import ensure_launched, reading_from
-from pipeline.stages.decision import Request
 from pipeline.stages.evaluate import answers, recorded_scorecard
-from pipeline.stages.month import run_month
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.run_directory import Workspace
 

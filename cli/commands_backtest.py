@@ -21,8 +21,8 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.experiments.backtest_result import BacktestResult
     from pipeline.months import Month
-    from pipeline.stages.backtest_result import BacktestResult
 
 MonthsOption = Annotated[
     str, typer.Option("--months", metavar="A..B", help="The months to replay after the launch.")
@@ -67,12 +67,12 @@ def backtest(
     first, last = _range(months)
     used = prepare_torch(threads)
     from cli.progress_bars import progress_on_stderr
-    from pipeline.stages.backtest import backtest as run_backtest
-    from pipeline.stages.backtest import known_launch_data
-    from pipeline.stages.backtest_result import as_record
-    from pipeline.stages.output_places import require_place_for_a_backtest
+    from pipeline.experiments.backtest import backtest as run_backtest
+    from pipeline.experiments.backtest import known_launch_data
+    from pipeline.experiments.backtest_result import as_record
     from pipeline.store import atomic
     from pipeline.store.lock import workspace_lock
+    from pipeline.store.output_places import require_place_for_a_backtest
     from pipeline.store.run_directory import Workspace
 
     render.show_log()

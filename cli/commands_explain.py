@@ -82,7 +82,7 @@ def report(
     """Write one attempt's page: verdict, golden matrix, changes, flips, curves, layers, data, lineage."""
     root = workspace_root(workspace, config_file)
     with locked(root, wait):
-        from pipeline.stages.reporting import write_report
+        from pipeline.inspection.reporting import write_report
         from pipeline.store.run_directory import Workspace
 
         file = write_report(
@@ -108,7 +108,7 @@ def diagnose(
     with locked(root, wait):
         prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
-        from pipeline.stages.diagnosis import diagnose as diagnose_attempt
+        from pipeline.inspection.diagnosis import diagnose as diagnose_attempt
         from pipeline.store.run_directory import Workspace
 
         found = diagnose_attempt(
@@ -154,7 +154,7 @@ def tune(
     with locked(root, wait):
         used = prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
-        from pipeline.stages.tune import TuneSettings, tune_month, write_choice
+        from pipeline.experiments.tune import TuneSettings, tune_month, write_choice
         from pipeline.store.run_directory import Workspace
 
         render.show_log()

@@ -144,7 +144,7 @@ def verify(
 ) -> None:
     """Prove that a Fisher belongs to a checkpoint and is finite, not negative and of its shapes."""
     prepare_torch(None)
-    from pipeline.stages.fisher_files import verify_fisher
+    from pipeline.operations.fisher_files import verify_fisher
 
     metadata = verify_fisher(file, checkpoint)
     if as_json:
@@ -162,7 +162,7 @@ def diff(
     from dataclasses import asdict
 
     from pipeline.ewc.comparison import compare_fishers
-    from pipeline.stages.fisher_files import fisher_path
+    from pipeline.operations.fisher_files import fisher_path
     from pipeline.store.fisher_file import read_fisher
 
     layers = compare_fishers(read_fisher(fisher_path(first))[0], read_fisher(fisher_path(second))[0])
@@ -184,7 +184,7 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Write gamma * A + B, the online form of several months."""
-    from pipeline.stages.fisher_files import merge_fishers
+    from pipeline.operations.fisher_files import merge_fishers
 
     metadata = merge_fishers(older, latest, gamma, output, force=force)
     if as_json:

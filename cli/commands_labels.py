@@ -58,7 +58,7 @@ def show(
     """The champion's labels: id, name, month that brought it, training and golden rows, what became of it."""
     if context.invoked_subcommand is not None:
         return
-    from pipeline.stages.relabelling import label_states
+    from pipeline.operations.relabelling import label_states
     from pipeline.store.run_directory import Workspace
 
     root = existing_root(workspace, config_file)
@@ -121,7 +121,7 @@ def undo(
     """Take back the newest change, as long as no champion was made with it."""
     root = existing_root(workspace, config_file)
     with locked(root, wait):
-        from pipeline.stages.relabelling import undo_label_change
+        from pipeline.operations.relabelling import undo_label_change
         from pipeline.store.run_directory import Workspace
 
         done = undo_label_change(
@@ -144,7 +144,7 @@ def _change(
     root = existing_root(workspace, config_file)
     with locked(root, wait):
         from pipeline.months import Month
-        from pipeline.stages.relabelling import change_label
+        from pipeline.operations.relabelling import change_label
         from pipeline.store.run_directory import Workspace
 
         done = change_label(

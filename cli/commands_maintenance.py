@@ -28,7 +28,7 @@ from cli.options import (
 from pipeline.errors import ArtifactCorrupt, BadConfig, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.stages.maintenance import Kept
+    from pipeline.operations.maintenance import Kept
     from pipeline.store.run_directory import Workspace
 
 MIB = 2**20
@@ -61,7 +61,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Prove every hash, every binding and every value of what is recorded; write nothing."""
-    from pipeline.stages.maintenance import verify as verify_artifacts
+    from pipeline.operations.maintenance import verify as verify_artifacts
 
     if ref is not None and everything:
         raise UsageError("verify: name a REF or give --all, not both")
@@ -88,7 +88,7 @@ def gc(
     as_json: JsonOption = False,
 ) -> None:
     """Remove attempts that neither the registry nor a later month needs, and weights that nothing starts from."""
-    from pipeline.stages.maintenance import removable, remove
+    from pipeline.operations.maintenance import removable, remove
 
     space = _workspace(workspace, config_file)
     configured = config_file is not None or space.config_file.exists()
@@ -131,7 +131,7 @@ def doctor(
 ) -> None:
     """Look whether this machine and workspace are fit for a run."""
     prepare_torch(threads)
-    from pipeline.stages.doctor import examine
+    from pipeline.operations.doctor import examine
     from pipeline.store.run_directory import Workspace
 
     space = Workspace(workspace_root(workspace, config_file))
@@ -158,7 +158,7 @@ def schedule(
     config_file: ConfigOption = None,
 ) -> None:
     """Print what makes cron, systemd or Kubernetes run every month, ready to install."""
-    from pipeline.stages.schedule import Job, cron, kubernetes, systemd
+    from pipeline.operations.schedule import Job, cron, kubernetes, systemd
 
     program = shutil.which("retrain") or str(Path(sys.executable).parent / "retrain")
     job = Job(

@@ -27,7 +27,7 @@ from cli.options import (
 from cli.telling import telling
 
 if TYPE_CHECKING:
-    from pipeline.stages.decision import Outcome, Request
+    from pipeline.month.decision import Outcome, Request
 
 DataOption = Annotated[Path, typer.Option("--data", help="Labelled rows: .jsonl, .csv or .parquet.")]
 LaunchMonth = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month of the launch.")]
@@ -64,7 +64,7 @@ def register(app: typer.Typer) -> None:
 
 def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path()) -> None:
     """Write a workspace: a commented retrain.yaml, feedback/, golden/ and runs/."""
-    from pipeline.stages.new_workspace import make_workspace
+    from pipeline.operations.new_workspace import make_workspace
 
     written = make_workspace(folder)
     render.note(f"{folder}: {', '.join(written) if written else 'nothing to do, all is there'}")
@@ -91,8 +91,8 @@ def launch(
     with telling(config, month) as tell, locked(root, wait):
         used = prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
+        from pipeline.month.month import launch as launch_month
         from pipeline.months import Month
-        from pipeline.stages.month import launch as launch_month
         from pipeline.stages.stage import LaunchInput
         from pipeline.store.run_directory import Workspace
 
@@ -133,7 +133,7 @@ def run(
     root = workspace_root(workspace, config_file)
     config = config_of(root, config_file, override, seed)
     if dry_run:
-        from pipeline.stages.decision import Request
+        from pipeline.month.decision import Request
 
         wish = Request(
             again_from=again_from, until=until, force=force, allow_empty=allow_empty, allow_gap=allow_gap
@@ -143,7 +143,7 @@ def run(
     with telling(config, str(which)) as tell, locked(root, wait):
         used = prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
-        from pipeline.stages.month import run_month
+        from pipeline.month.month import run_month
         from pipeline.store.run_directory import Workspace
 
         render.show_log()
@@ -201,7 +201,7 @@ def demo(
     used = prepare_torch(threads)
     from cli.progress_bars import progress_on_stderr
     from cli.views import matrix_text
-    from pipeline.stages.demo import run_demo
+    from pipeline.experiments.demo import run_demo
 
     render.show_log()
     result = run_demo(
@@ -225,7 +225,7 @@ def demo(
 def _dry_run(root: Path, month: object, config: object, wish: "Request", *, as_json: bool) -> None:
     from typing import Any, cast
 
-    from pipeline.stages.month import dry_run, month_context
+    from pipeline.month.month import dry_run, month_context
     from pipeline.store.run_directory import Workspace
 
     steps = dry_run(month_context(Workspace(root), cast(Any, config), cast(Any, month)), wish)

@@ -65,7 +65,7 @@ def evaluate(
     prepare_torch(threads)
     from cli.progress_bars import progress_on_stderr
     from cli.views import scorecard_text, verdict_text
-    from pipeline.stages.comparison import compare_checkpoints
+    from pipeline.inspection.comparison import compare_checkpoints
     from pipeline.store.run_directory import Workspace
 
     render.show_log()
@@ -100,7 +100,7 @@ def status(
 ) -> None:
     """The champion, each month's attempts with their outcome, and the month x golden-set accuracy matrix."""
     from cli.views import matrix_text
-    from pipeline.stages.history import workspace_history
+    from pipeline.inspection.history import workspace_history
     from pipeline.store.run_directory import Workspace
 
     history = workspace_history(Workspace(existing_root(workspace, config_file)))
@@ -132,7 +132,7 @@ def show(
 ) -> None:
     """One attempt: its lineage, data, verdict, scorecard, and what moved."""
     from cli.views import scorecard_text, verdict_text
-    from pipeline.stages.history import attempt_details
+    from pipeline.inspection.history import attempt_details
     from pipeline.store.run_directory import Workspace
 
     render.show_log()
@@ -191,7 +191,7 @@ def predict(
     from pipeline.modeling.checkpoint import load_classifier
     from pipeline.modeling.device import choose_device
     from pipeline.modeling.prediction import predict as label
-    from pipeline.stages.lineage import require_sound
+    from pipeline.recorded.lineage import require_sound
     from pipeline.store.run_directory import Workspace
 
     space = Workspace(root)

@@ -6,8 +6,8 @@ from cli import render
 
 if TYPE_CHECKING:
     from pipeline.ewc.movement import Movement
-    from pipeline.stages.diagnosis import Diagnosis
-    from pipeline.stages.tune_record import TuneResult
+    from pipeline.inspection.diagnosis import Diagnosis
+    from pipeline.recorded.tune_record import TuneResult
 
 SHADES = " ░▒▓█"
 

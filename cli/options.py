@@ -13,8 +13,8 @@ from pipeline.errors import NoInput, UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.month.decision import Request
     from pipeline.months import Month
-    from pipeline.stages.decision import Request
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -133,7 +133,7 @@ def request(threads: int, device: str, **wishes: object) -> "Request":
     import getpass
     from typing import Any
 
-    from pipeline.stages.decision import Request
+    from pipeline.month.decision import Request
 
     try:
         by = getpass.getuser()

@@ -10,7 +10,7 @@ from pipeline.errors import RetrainError, WorkspaceLocked
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.stages.decision import Outcome
+    from pipeline.month.decision import Outcome
 
 
 @contextmanager
@@ -48,6 +48,6 @@ def _tell_outcome(config: "Config", outcome: "Outcome") -> None:
 def _tell(config: "Config", facts: "dict[str, str | int | bool | list[str] | None]") -> None:
     if config.notify.webhook_env is None:
         return
-    from pipeline.stages.notification import notify
+    from pipeline.operations.notification import notify
 
     notify(config.notify.webhook_env, os.environ, facts)

@@ -1,6 +1,6 @@
 """Made-up results of a backtest's arms."""
 
-from pipeline.stages.backtest_result import ArmResult
+from pipeline.experiments.backtest_result import ArmResult
 
 
 def made_up(arm: str, prior: float, end: float = 90.0, seconds: float = 10.0) -> ArmResult:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.months import Month
-from pipeline.stages.gate_evidence import Answers, predictions_file
+from pipeline.recorded.gate_evidence import Answers, predictions_file
 from pipeline.stages.stage import CODE_VERSION
 from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import Workspace

@@ -16,10 +16,8 @@ from pipeline.label_changes import LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.progress import Progress
-from pipeline.stages.checkpoint_labels import checkpoint_labels
-from pipeline.stages.earlier_answers import earlier_answers
-from pipeline.stages.finetune import CHECKPOINT_FOLDER, candidate_of
-from pipeline.stages.gate_evidence import (
+from pipeline.recorded.checkpoint_labels import checkpoint_labels
+from pipeline.recorded.gate_evidence import (
     PREDICTIONS_FILE,
     Answers,
     compare_answers,
@@ -29,11 +27,18 @@ from pipeline.stages.gate_evidence import (
     present_names,
     worn_rows,
 )
-from pipeline.stages.golden_sets import golden_files, golden_hashes, present_golden_sets, recorded_golden_sets
+from pipeline.recorded.golden_sets import (
+    golden_files,
+    golden_hashes,
+    present_golden_sets,
+    recorded_golden_sets,
+)
+from pipeline.recorded.lineage import finished_attempt, refused_months
+from pipeline.recorded.tables import labels_of
+from pipeline.stages.earlier_answers import earlier_answers
+from pipeline.stages.finetune import CHECKPOINT_FOLDER, candidate_of
 from pipeline.stages.ingest import is_other_input
-from pipeline.stages.lineage import finished_attempt, refused_months
 from pipeline.stages.stage import RunContext, Stage
-from pipeline.stages.tables import labels_of
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import CheckpointRef

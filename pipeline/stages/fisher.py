@@ -11,15 +11,15 @@ from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
 from pipeline.feedback import Row, check_launch, check_sequences
 from pipeline.months import Month
 from pipeline.progress import Progress
+from pipeline.recorded.lineage import ancestors, require_sound
+from pipeline.recorded.tables import training_hash, training_rows
 from pipeline.stages.feedback_files import read_records
 from pipeline.stages.fisher_pass import FisherPass, estimate_fisher
-from pipeline.stages.lineage import ancestors, require_sound
-from pipeline.stages.output_places import require_place_for_a_fisher
 from pipeline.stages.stage import RunContext, Stage
-from pipeline.stages.tables import training_hash, training_rows
 from pipeline.store import atomic
 from pipeline.store.fisher_file import FisherMetadata, check_binding, fingerprint, read_fisher, write_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_hash, sha256_file
+from pipeline.store.output_places import require_place_for_a_fisher
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import has_lost_weights, verify_checkpoint
 from pipeline.store.removed_weights import removed_weights

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
 from pipeline.feedback import Row, seeded_sample
 from pipeline.progress import Progress
-from pipeline.stages.tables import examples
+from pipeline.recorded.tables import examples
 
 if TYPE_CHECKING:
     import torch

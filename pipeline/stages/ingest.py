@@ -22,13 +22,13 @@ from pipeline.feedback import (
     texts_of,
 )
 from pipeline.months import Month
+from pipeline.recorded.checkpoint_labels import checkpoint_labels
+from pipeline.recorded.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
+from pipeline.recorded.lineage import carried_months, why_not_learned
+from pipeline.recorded.month_contents import SUMMARY_FILE
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
-from pipeline.stages.checkpoint_labels import checkpoint_labels
 from pipeline.stages.feedback_files import feedback_files, patterns_of, read_records
-from pipeline.stages.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
-from pipeline.stages.lineage import carried_months, why_not_learned
 from pipeline.stages.links import shown_path, tell_links
-from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import checkpoint_hash, sha256_file, sha256_json

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from pipeline.config import TrainSection
 from pipeline.feedback import Row, present_rows
 from pipeline.labels import LabelSet
+from pipeline.recorded.tables import examples, labels_of, rows_of, training_rows, validation_rows
 from pipeline.replay import replay_memory
 from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.stage import RunContext
-from pipeline.stages.tables import examples, labels_of, rows_of, training_rows, validation_rows
 from pipeline.store.base_models import base_location
 from pipeline.store.hashing import FISHER_FILE
 from pipeline.store.records import CheckpointRef

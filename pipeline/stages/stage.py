@@ -11,8 +11,8 @@ from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.recipe import MonthContents, Recipe, recipe_for
-from pipeline.stages.lineage import ancestors, label_changes
-from pipeline.stages.month_contents import recorded_contents
+from pipeline.recorded.lineage import ancestors, label_changes
+from pipeline.recorded.month_contents import recorded_contents
 from pipeline.store.records import CheckpointRef, StageRecord
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import read_stage

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
+from pipeline.recorded.lineage import ancestors
 from pipeline.stages.fisher import FisherSettings, ensure_fisher
-from pipeline.stages.lineage import ancestors
 from pipeline.stages.preparation import Prepared, Validation, prepare
 from pipeline.stages.stage import RunContext
 from pipeline.store.fisher_file import read_fisher

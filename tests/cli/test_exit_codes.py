@@ -60,7 +60,7 @@ def test_every_error_reaches_the_user_as_a_message_and_a_code(
     def fail(*_: object) -> None:
         raise made(kind, "registry.json: damaged. Run: retrain status")
 
-    monkeypatch.setattr("pipeline.stages.history.workspace_history", fail)
+    monkeypatch.setattr("pipeline.inspection.history.workspace_history", fail)
     done = call("status")
     assert done.code == exit_code(made(kind, ""))
     assert (done.out, done.err) == ("", "retrain: registry.json: damaged. Run: retrain status\n")
@@ -85,7 +85,7 @@ def test_errors_of_python_reach_the_user_without_a_traceback(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("pipeline.stages.history.workspace_history", fail)
+    monkeypatch.setattr("pipeline.inspection.history.workspace_history", fail)
     done = call("status")
     assert done.code == code
     assert done.err.startswith(f"retrain: {message}\n")
@@ -95,7 +95,7 @@ def test_control_characters_in_a_message_cannot_steer_the_terminal(monkeypatch: 
     def fail(*_: object) -> None:
         raise errors.BadData("label '\x1b[2J\x07[/x]\ud800'")
 
-    monkeypatch.setattr("pipeline.stages.history.workspace_history", fail)
+    monkeypatch.setattr("pipeline.inspection.history.workspace_history", fail)
     assert call("status").err == "retrain: label '\\x1b[2J\\x07[/x]\\ud800'\n"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stages.doctor import examine
+from pipeline.operations.doctor import examine
 from pipeline.store.run_directory import Workspace
 from tests.conftest import call
 from tests.store.samples import tree

@@ -11,7 +11,7 @@ import pytest
 
 from cli.exit_codes import BUG, DONE, EXIT_CODES, GATE_REFUSED, INTERRUPTED_BASE
 from pipeline.config import Arm
-from pipeline.stages.schedule import Job, cron, systemd
+from pipeline.operations.schedule import Job, cron, systemd
 from tests import toy
 from tests.conftest import Done
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.months import Month
-from pipeline.stages.lineage import finished_attempt
+from pipeline.recorded.lineage import finished_attempt
 from pipeline.store.run_directory import Workspace
 from tests.faults.disturbance import KILLED, MONTH, copy_of, killing, run_month, run_with
 from tests.faults.outcome import Undisturbed

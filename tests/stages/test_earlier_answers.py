@@ -8,11 +8,11 @@ import pytest
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.months import Month
 from pipeline.progress import silent
+from pipeline.recorded.gate_evidence import Answers
+from pipeline.recorded.golden_sets import golden_files, golden_hashes, read_golden
 from pipeline.stages import evaluate
 from pipeline.stages.earlier_answers import earlier_answers
 from pipeline.stages.evaluate import answers
-from pipeline.stages.gate_evidence import Answers
-from pipeline.stages.golden_sets import golden_files, golden_hashes, read_golden
 from pipeline.store.registry import read_registry
 from pipeline.store.run_directory import Workspace
 from tests.conftest import call

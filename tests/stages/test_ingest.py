@@ -9,8 +9,8 @@ import pytest
 from pipeline.errors import NoInput
 from pipeline.feedback import Row
 from pipeline.months import Month
+from pipeline.recorded.tables import rows_of
 from pipeline.stages.feedback_files import feedback_files
-from pipeline.stages.tables import rows_of
 from pipeline.store.run_directory import Workspace
 from tests import toy
 from tests.conftest import call

@@ -66,7 +66,7 @@ def test_tune_refuses_more_columns_than_exact_takes_before_it_trains(
     launched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.ewc.fisher.columns._MOST_EXACT_COLUMNS", 5)
-    monkeypatch.setattr("pipeline.stages.tune.prepare_trial", None)
+    monkeypatch.setattr("pipeline.experiments.tune.prepare_trial", None)
     done = call("tune", "--month", "2026-02", "-w", launched)
     assert (done.code, "Fisher: exact needs 6 backward columns" in done.err) == (2, True)
 
@@ -74,7 +74,7 @@ def test_tune_refuses_more_columns_than_exact_takes_before_it_trains(
 def test_tune_refuses_a_month_without_validation_rows_before_it_trains(
     many: Many, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stages.tune.prepare_trial", None)
+    monkeypatch.setattr("pipeline.experiments.tune.prepare_trial", None)
     done = many(20, command="tune")
     assert (done.code, "2026-02: 6 validation rows of earlier months and 0 of this one" in done.err) == (
         2,

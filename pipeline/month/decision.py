@@ -1,0 +1,152 @@
+"""What a month was asked for, and what comes of it: promoted, refused or kept."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.inspection.reporting import try_report
+from pipeline.month.journal import Clock, Journal
+from pipeline.months import Month
+from pipeline.stages.evaluate import recorded_verdict
+from pipeline.stages.finetune import candidate_of, recorded_penalty
+from pipeline.stages.stage import RunContext
+from pipeline.store.records import CheckpointRef, GateOutcome, Manifest
+from pipeline.store.registry import promote, read_registry, succession
+
+DONE, REFUSED = 0, 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a month is to be run.
+
+    Attributes:
+        promote: True forces promotion, False forbids it, None leaves it to the gate.
+        again_from: the first stage to run again even when it is fresh.
+        until: the last stage to run; the attempt then stays unfinished.
+        force: run everything in a new attempt.
+        allow_empty: record a month without feedback as done.
+        allow_gap: pass over months that were never run.
+        device, threads: recorded, and used by every stage.
+        command: the command line, for the manifest.
+        by: who asks, for the registry's history.
+    """
+
+    promote: bool | None = None
+    again_from: str | None = None
+    until: str | None = None
+    force: bool = False
+    allow_empty: bool = False
+    allow_gap: bool = False
+    device: str = "auto"
+    threads: int = 1
+    command: tuple[str, ...] = ()
+    by: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        status: `promoted`, `refused`, `kept` (passed, but not promoted), `stopped` (at --until), `empty`.
+        already: nothing was done, because all was done before.
+        reasons: why the gate refused.
+    """
+
+    month: Month
+    attempt: str
+    status: Literal["promoted", "refused", "kept", "stopped", "empty"]
+    already: bool
+    forced: bool
+    reasons: tuple[str, ...]
+    exit_code: int
+
+
+def decide(context: RunContext, *, request: Request, clock: Clock, journal: Journal) -> Outcome:
+    """Promote or refuse, and finish the manifest."""
+    verdict = recorded_verdict(context.output("eval"))
+    candidate = candidate_of(context)
+    champion = read_registry(context.workspace).champion
+    # a month that is run again late does not replace a newer champion; a launch starts anew and does
+    older = context.launch is None and champion is not None and champion.month > candidate.month
+    forced = request.promote is True and not verdict.passed
+    wanted = (
+        request.promote is not False and (verdict.passed or forced) and (not older or request.promote is True)
+    )
+    gate = GateOutcome(passed=verdict.passed, promoted=wanted, forced=forced, reasons=verdict.reasons)
+    if wanted:
+        _promote(context, candidate, gate, request=request, clock=clock)
+    elif older and verdict.passed and champion is not None:
+        journal.tell(
+            "kept",
+            f"{context.month}: passed, but the champion is newer ({champion.month}); not promoted"
+            + (", the next month learns its rows, too" if context.config.ingest.carry_refused else ""),
+        )
+    code = DONE if verdict.passed or forced else REFUSED
+    manifest = context.attempt.read_manifest()
+    context.attempt.write_manifest(
+        manifest.model_copy(
+            update={
+                "status": "finished",
+                "candidate": candidate,
+                "penalty": recorded_penalty(context),
+                "verdict": gate,
+                "exit_code": code,
+            }
+        ),
+    )
+    status: Literal["promoted", "refused", "kept"] = (
+        "promoted" if wanted else "kept" if verdict.passed else "refused"
+    )
+    for reason in verdict.reasons:
+        journal.tell("gate", f"{context.month} gate: {reason}")
+    journal.tell("finished", f"{context.month}: {status}{' (forced)' if forced else ''}", status=status)
+    if status == "refused":
+        journal.tell("advice", f"{context.month}: {_after_a_refusal(context)}")
+    try_report(context.workspace, context.attempt)
+    return Outcome(context.month, context.attempt.attempt, status, False, forced, verdict.reasons, code)
+
+
+def _after_a_refusal(context: RunContext) -> str:
+    kept = "the champion stays"
+    if context.config.ingest.carry_refused:
+        kept += ", and the next month learns this one's rows, too"
+    return (
+        f"{kept}. What was lost: retrain diagnose {context.month}. If the gate is wrong: retrain promote "
+        f"{context.month} --reason WHY"
+    )
+
+
+def _promote(
+    context: RunContext, candidate: CheckpointRef, gate: GateOutcome, *, request: Request, clock: Clock
+) -> None:
+    promote(
+        context.workspace,
+        candidate,
+        action="launch" if context.launch is not None else "force" if gate.forced else "promote",
+        by=request.by,
+        reason="the first champion" if context.launch else "--promote" if gate.forced else "passed the gate",
+        verdict=gate,
+        at=clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+def finished_before(context: RunContext, manifest: Manifest, *, request: Request, clock: Clock) -> Outcome:
+    """Repeat a finished month's outcome; `--promote` may still promote what the gate refused."""
+    gate, candidate = manifest.verdict, manifest.candidate
+    if gate is None or candidate is None:
+        return Outcome(context.month, manifest.attempt, "empty", True, False, (), manifest.exit_code or DONE)
+    registry = read_registry(context.workspace)
+    if request.promote is True and (candidate == registry.champion or candidate not in succession(registry)):
+        already = registry.champion == candidate
+        forced = gate.model_copy(update={"promoted": True, "forced": not gate.passed})
+        _promote(context, candidate, forced, request=request, clock=clock)
+        return Outcome(
+            context.month, manifest.attempt, "promoted", already, forced.forced, gate.reasons, DONE
+        )
+    status: Literal["promoted", "refused", "kept"] = (
+        "promoted" if gate.promoted else "kept" if gate.passed else "refused"
+    )
+    return Outcome(
+        context.month, manifest.attempt, status, True, gate.forced, gate.reasons, manifest.exit_code or DONE
+    )

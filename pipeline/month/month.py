@@ -1,0 +1,306 @@
+"""The monthly job: ingest, Fisher, fine-tune, evaluate, gate, promote; and the launch that precedes it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import yaml
+
+from pipeline.config import Config
+from pipeline.errors import NoInput, UsageError
+from pipeline.inspection.reporting import try_report
+from pipeline.month.decision import DONE, Outcome, Request, decide, finished_before
+from pipeline.month.journal import Clock, Journal
+from pipeline.month.plan import PlannedStage, plan
+from pipeline.months import Month
+from pipeline.progress import Progress, silent
+from pipeline.recipe import unprotected_growth
+from pipeline.recorded.lineage import base_for, require_no_gap
+from pipeline.stages.environment import environment_of
+from pipeline.stages.evaluate import EVALUATE, earlier_scorecards, losing_refusals
+from pipeline.stages.feedback_files import require_feedback
+from pipeline.stages.finetune import FINETUNE
+from pipeline.stages.fisher import FISHER
+from pipeline.stages.ingest import INGEST
+from pipeline.stages.stage import LaunchInput, RunContext, Stage
+from pipeline.store import atomic
+from pipeline.store.hashing import sha256_file
+from pipeline.store.records import Environment, Manifest
+from pipeline.store.registry import read_registry, verify_checkpoint
+from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.stage_directory import commit_stage, open_stage, read_stage, require_stage
+
+STAGES: tuple[Stage, ...] = (INGEST, FISHER, FINETUNE, EVALUATE)
+LAUNCH_STAGES: tuple[Stage, ...] = (INGEST, FINETUNE, EVALUATE)
+_WHAT_TO_CHANGE = (
+    "the last {} month(s) were refused for what they lost. Look at what it is: retrain diagnose. What to change, in this "
+    "order: mislabelled rows of feedback and golden sets; replay.launch_rows and replay.month_rows (more); "
+    "train.learning_rate or train.epochs (less); gate.max_drop, if so much may be lost"
+)
+
+
+def launch(
+    workspace: Workspace,
+    config: Config,
+    month: Month,
+    source: LaunchInput,
+    *,
+    request: Request,
+    clock: Clock,
+    progress: Progress = silent,
+) -> Outcome:
+    """Train (or adopt) the first champion.
+
+    Raises:
+        UsageError: when the workspace has a champion already, made from something else.
+    """
+    champion = read_registry(workspace).champion
+    if champion is not None and not (champion.month == str(month) or request.force):
+        raise UsageError(
+            f"{workspace.root}: has a champion already, of {champion.month}. "
+            "Run: retrain run for the months after it, or retrain launch --force to start anew"
+        )
+    context = RunContext(
+        workspace=workspace,
+        config=config,
+        month=month,
+        attempt=newest_attempt(workspace, month),
+        base=None,
+        launch=source,
+        device=request.device,
+        progress=progress,
+    )
+    return _run(context, LAUNCH_STAGES, request=request, clock=clock)
+
+
+def run_month(
+    workspace: Workspace,
+    config: Config,
+    month: Month,
+    *,
+    request: Request,
+    clock: Clock,
+    progress: Progress = silent,
+) -> Outcome:
+    """Run a month from its feedback to the gate; a finished month does nothing and repeats its outcome.
+
+    Raises:
+        NoInput: when there is no earlier champion, or no feedback (unless `allow_empty`).
+        UsageError: when months before it were never run (unless `allow_gap`).
+    """
+    context = month_context(workspace, config, month, device=request.device, progress=progress)
+    assert context.base is not None
+    if not request.allow_gap:
+        require_no_gap(workspace, context.base, month)
+    if _is_empty(context, request):
+        return _empty_month(context, request=request, clock=clock)
+    return _run(context, STAGES, request=request, clock=clock)
+
+
+def _is_empty(context: RunContext, request: Request) -> bool:
+    """Whether the month has no feedback and may be without."""
+    try:
+        require_feedback(context.workspace, context.config, context.month)
+    except NoInput:
+        if not request.allow_empty:
+            raise
+        return True
+    return False
+
+
+def month_context(
+    workspace: Workspace, config: Config, month: Month, *, device: str = "auto", progress: Progress = silent
+) -> RunContext:
+    """The context of a month's newest attempt, or of its first one, which need not exist yet."""
+    base = base_for(workspace, month)
+    return RunContext(
+        workspace=workspace,
+        config=config,
+        month=month,
+        attempt=newest_attempt(workspace, month),
+        base=base,
+        launch=None,
+        device=device,
+        progress=progress,
+        refusals=losing_refusals(workspace, base, month),
+    )
+
+
+def newest_attempt(workspace: Workspace, month: Month) -> RunDirectory:
+    """A month's newest attempt, or the run directory that its first one will have."""
+    return workspace.latest_attempt(month) or RunDirectory(workspace.runs / str(month) / "001")
+
+
+def dry_run(context: RunContext, request: Request) -> list[PlannedStage]:
+    """What `run` would do, stage by stage, without writing anything; nothing in a month that is recorded as empty.
+
+    Raises:
+        UsageError, NoInput: as `run_month`.
+    """
+    _require_stages(request, STAGES)
+    if context.base is not None and not request.allow_gap:
+        require_no_gap(context.workspace, context.base, context.month)
+    if _is_empty(context, request):
+        return []
+    steps = (
+        [PlannedStage(stage, True, False, "asked for with --force") for stage in STAGES]
+        if request.force
+        else plan(context, STAGES, again_from=request.again_from)
+    )
+    last = next((i for i, step in enumerate(steps) if step.stage.name == request.until), len(steps))
+    return steps[: last + 1]
+
+
+def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, clock: Clock) -> Outcome:
+    _require_stages(request, stages)
+    manifest = context.attempt.read_manifest() if context.attempt.has_manifest() else None
+    if manifest is not None and _left_by(manifest, context, stages, request):
+        steps = plan(context, stages)
+    elif manifest is not None and request.force:
+        steps = [PlannedStage(stage, True, True, "asked for with --force") for stage in stages]
+    else:
+        steps = plan(context, stages, again_from=request.again_from)
+    if manifest is not None and manifest.status == "finished" and not any(step.runs for step in steps):
+        if not context.attempt.report_file.exists():  # killed between the end and the page that tells of it
+            try_report(context.workspace, context.attempt)
+        return finished_before(context, manifest, request=request, clock=clock)
+    if context.base is not None:
+        verify_checkpoint(context.workspace, context.base)
+        # the page shows them beside this month's: what it could not tell of is not promoted
+        earlier_scorecards(context.workspace, context.month)
+    # before anything is written, so that a device that is lacking leaves nothing behind
+    environment = environment_of(context, threads=request.threads)
+    if any(step.runs and step.finished for step in steps) or (
+        manifest is not None and manifest.status == "finished"
+    ):
+        context, steps = _new_attempt(context, steps)
+    atomic.make_folder(context.attempt.folder)
+    journal = Journal(context.attempt, clock)
+    with journal.listening():
+        context.attempt.write_manifest(_started(context, request, steps, environment))
+        journal.tell("started", f"{context.month}: attempt {context.attempt.attempt}, {_kind(context)}")
+        for step in steps:
+            if step.runs:
+                with journal.keeping_failures(step.stage.name):
+                    _run_stage(context, step, journal)
+            if step.stage is INGEST:
+                _tell_recipe(context, journal)
+            if step.stage.name == request.until:
+                journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
+                return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
+        return decide(context, request=request, clock=clock, journal=journal)
+
+
+def _left_by(manifest: Manifest, context: RunContext, stages: Sequence[Stage], request: Request) -> bool:
+    """Whether an attempt is what the same command opened and did not come to the end of: it is gone on with.
+
+    Without this, `--force` and `--from` would begin another attempt whenever they are run again after a kill.
+    """
+    if manifest.status == "finished" or not request.command or manifest.command != request.command:
+        return False
+    names = [stage.name for stage in stages]
+    wanted = names[: names.index(request.until) + 1] if request.until is not None else names
+    return request.until is None or any(read_stage(context.output(name)) is None for name in wanted)
+
+
+def _require_stages(request: Request, stages: Sequence[Stage]) -> None:
+    names = [stage.name for stage in stages]
+    for name in (request.again_from, request.until):
+        if name is not None and name not in names:
+            raise UsageError(f"stage {name!r}: expected one of {', '.join(names)}")
+
+
+def _kind(context: RunContext) -> str:
+    return "launch" if context.launch is not None else f"arm {context.config.arm}"
+
+
+def _tell_recipe(context: RunContext, journal: Journal) -> None:
+    """Say what is done about forgetting in this month, and why."""
+    if context.base is None:
+        return
+    for change in context.new_label_changes.changes:
+        journal.tell("label change", f"{context.month}: {change}", **change.as_record())
+    journal.tell("recipe", f"{context.month} recipe: {context.recipe.why}")
+    warning = unprotected_growth(context.recipe, context.contents)
+    if warning is not None:
+        journal.tell("warning", f"{context.month} warning: {warning}")
+    if 0 < context.config.gate.patience <= context.refusals:
+        journal.tell("advice", f"{context.month}: {_WHAT_TO_CHANGE.format(context.refusals)}")
+
+
+def _new_attempt(context: RunContext, steps: list[PlannedStage]) -> tuple[RunContext, list[PlannedStage]]:
+    """A new attempt that takes over the stages that are fresh, so that nothing finished is edited."""
+    old = context
+    new = replace(context, attempt=context.workspace.new_attempt(context.month))
+    taken = []
+    for step in steps:
+        if step.runs:
+            taken.append(replace(step, finished=False))
+            continue
+        record = require_stage(old.output(step.stage.name))
+        target = new.output(step.stage.name)
+        partial = open_stage(target, record.identity())
+        for name in record.outputs:
+            atomic.make_folder((partial / name).parent)
+            atomic.copy_file(old.output(step.stage.name) / name, partial / name)
+        commit_stage(partial, target, record.model_copy(update={"outputs": {}}))
+        taken.append(replace(step, reason=f"fresh, taken over from {old.attempt.attempt}"))
+    return new, taken
+
+
+def _run_stage(context: RunContext, step: PlannedStage, journal: Journal) -> None:
+    name = step.stage.name
+    journal.tell(
+        "stage started", f"{context.month} {name}: runs ({step.reason})", stage=name, reason=step.reason
+    )
+    started = time.monotonic()
+    planned = step.stage.planned(context)
+    partial = open_stage(context.output(name), planned.identity(), resumable=step.stage.resumable)
+    step.stage.body(replace(context, inputs=planned.inputs), partial)
+    record = commit_stage(partial, context.output(name), planned)
+    manifest = context.attempt.read_manifest()
+    context.attempt.write_manifest(manifest.with_stage(record))
+    seconds = round(time.monotonic() - started, 2)
+    journal.tell(
+        "stage finished", f"{context.month} {name}: done in {seconds:.1f} s", stage=name, seconds=seconds
+    )
+
+
+def _started(
+    context: RunContext, request: Request, steps: Sequence[PlannedStage], environment: Environment
+) -> Manifest:
+    fresh = [step.stage.name for step in steps if not step.runs]
+    text = yaml.safe_dump(context.config.resolved(), sort_keys=False, allow_unicode=True).encode()
+    if not context.attempt.config_file.exists() or context.attempt.config_file.read_bytes() != text:
+        atomic.write_file(context.attempt.config_file, text, read_only=True)
+    return Manifest(
+        month=str(context.month),
+        attempt=context.attempt.attempt,
+        kind="month" if context.launch is None else "launch",
+        arm=context.config.arm,
+        status="running",
+        seed=context.config.seed,
+        config=context.config.resolved(),
+        parent=context.base,
+        candidate=None,
+        environment=environment,
+        stages={name: require_stage(context.output(name)) for name in fresh},
+        files={context.attempt.config_file.name: sha256_file(context.attempt.config_file)},
+        command=request.command,
+    )
+
+
+def _empty_month(context: RunContext, *, request: Request, clock: Clock) -> Outcome:
+    """Record that a month had no feedback; the champion stays."""
+    if context.attempt.has_manifest():
+        manifest = context.attempt.read_manifest()
+        if manifest.status == "finished":  # even when its feedback has been moved away since
+            return finished_before(context, manifest, request=request, clock=clock)
+        context = replace(context, attempt=context.workspace.new_attempt(context.month))
+    atomic.make_folder(context.attempt.folder)
+    manifest = _started(context, request, (), environment_of(context, threads=request.threads))
+    context.attempt.write_manifest(manifest.model_copy(update={"status": "finished", "exit_code": DONE}))
+    Journal(context.attempt, clock).tell(
+        "finished", f"{context.month}: no feedback, nothing to learn", status="empty"
+    )
+    return Outcome(context.month, context.attempt.attempt, "empty", False, False, (), DONE)
