@@ -23,7 +23,7 @@ from pipeline.config import load_config
 from pipeline.experiments.tune import TuneSettings, frontier, prepared_month
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.month.decision import Request
-from pipeline.month.month import launch
+from pipeline.month.run import launch
 from pipeline.months import Month
 from pipeline.operations.new_workspace import make_workspace
 from pipeline.recorded.tune_record import TuneResult

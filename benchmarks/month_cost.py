@@ -25,7 +25,7 @@ from pipeline.config import Config, load_config
 from pipeline.experiments.backtest import arm_config, ensure_launched, reading_from
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.month.decision import Request
-from pipeline.month.month import run_month
+from pipeline.month.run import run_month
 from pipeline.months import Month
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.run_directory import Workspace

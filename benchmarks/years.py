@@ -32,9 +32,10 @@ from pipeline.evaluation.quality import macro_f1
 from pipeline.experiments.backtest import ensure_launched, reading_from
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.month.decision import Request
-from pipeline.month.month import run_month
+from pipeline.month.run import run_month
 from pipeline.progress import silent
-from pipeline.stages.evaluate import answers, recorded_scorecard
+from pipeline.recorded.scorecards import recorded_scorecard
+from pipeline.stages.evaluate import answers
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.run_directory import Workspace
 

@@ -1,5 +1,7 @@
 """`retrain backtest`: the team's own experiment, arms side by side over past months."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -106,7 +108,7 @@ def backtest(
     render.data(f"\n{result.advice}")
 
 
-def backtest_text(result: "BacktestResult") -> str:
+def backtest_text(result: BacktestResult) -> str:
     """One line per arm; accuracies in points."""
     rows = [
         [
@@ -136,7 +138,7 @@ def backtest_text(result: "BacktestResult") -> str:
     return render.table(header, rows)
 
 
-def _range(text: str) -> "tuple[Month, Month]":
+def _range(text: str) -> tuple[Month, Month]:
     from pipeline.errors import UsageError
     from pipeline.months import Month
 

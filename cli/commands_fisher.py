@@ -1,5 +1,7 @@
 """`fisher compute`, `show`, `verify`, `diff` and `merge`."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
@@ -226,7 +228,7 @@ def _compute(
 
     prepare_torch(threads)
     from cli.progress_bars import progress_on_stderr
-    from pipeline.stages.fisher import compute_fisher
+    from pipeline.operations.fisher_by_hand import compute_fisher
     from pipeline.store.fisher_file import read_fisher
     from pipeline.store.run_directory import Workspace
 

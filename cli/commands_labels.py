@@ -1,5 +1,7 @@
 """`retrain labels`: what the labels are, and how they are renamed, merged, retired."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,7 +133,7 @@ def undo(
 
 
 def _change(
-    kind: "ChangeKind",
+    kind: ChangeKind,
     label: str,
     to: str | None,
     month: str | None,

@@ -1,5 +1,7 @@
 """`retrain verify`, `gc`, `doctor` and `schedule`: keep a workspace and its machine in order."""
 
+from __future__ import annotations
+
 import shutil
 import sys
 from dataclasses import asdict
@@ -116,7 +118,7 @@ def gc(
         render.data(f"weights of {len(lighter)} attempt(s) that stay, {size:.1f} MiB: {verb}")
 
 
-def _because(kept: "Kept", verb: str) -> str:
+def _because(kept: Kept, verb: str) -> str:
     if kept.reason is None or not kept.weights:
         return kept.reason or ""
     return f"{kept.reason}; its weights, {kept.weights / MIB:.1f} MiB: {verb}"
@@ -168,7 +170,7 @@ def schedule(
     render.data(writers[scheduler](job))
 
 
-def _workspace(workspace: Path | None, config_file: Path | None) -> "Workspace":
+def _workspace(workspace: Path | None, config_file: Path | None) -> Workspace:
     from pipeline.store.run_directory import Workspace
 
     return Workspace(existing_root(workspace, config_file))

@@ -1,5 +1,7 @@
 """`retrain init`, `launch`, `run` and `ingest`: the commands that do the month's work."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,7 +93,7 @@ def launch(
     with telling(config, month) as tell, locked(root, wait):
         used = prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
-        from pipeline.month.month import launch as launch_month
+        from pipeline.month.run import launch as launch_month
         from pipeline.months import Month
         from pipeline.stages.stage import LaunchInput
         from pipeline.store.run_directory import Workspace
@@ -143,7 +145,7 @@ def run(
     with telling(config, str(which)) as tell, locked(root, wait):
         used = prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
-        from pipeline.month.month import run_month
+        from pipeline.month.run import run_month
         from pipeline.store.run_directory import Workspace
 
         render.show_log()
@@ -222,10 +224,10 @@ def demo(
     render.data(f"\nrun directory: {result.run_directory}")
 
 
-def _dry_run(root: Path, month: object, config: object, wish: "Request", *, as_json: bool) -> None:
+def _dry_run(root: Path, month: object, config: object, wish: Request, *, as_json: bool) -> None:
     from typing import Any, cast
 
-    from pipeline.month.month import dry_run, month_context
+    from pipeline.month.run import dry_run, month_context
     from pipeline.store.run_directory import Workspace
 
     steps = dry_run(month_context(Workspace(root), cast(Any, config), cast(Any, month)), wish)
@@ -239,7 +241,7 @@ def _dry_run(root: Path, month: object, config: object, wish: "Request", *, as_j
     render.data(render.table(["stage", "", "reason"], rows, left=3))
 
 
-def _finish(root: Path, outcome: "Outcome", as_json: bool) -> None:
+def _finish(root: Path, outcome: Outcome, as_json: bool) -> None:
     if as_json:
         from dataclasses import asdict
 

@@ -1,5 +1,7 @@
 """`retrain promote` and `rollback`: change the champion by hand."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from typing import Annotated
 

@@ -1,5 +1,7 @@
 """`retrain eval`, `status`, `show` and `predict`: commands that read and never write the workspace."""
 
+from __future__ import annotations
+
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -65,7 +67,7 @@ def evaluate(
     prepare_torch(threads)
     from cli.progress_bars import progress_on_stderr
     from cli.views import scorecard_text, verdict_text
-    from pipeline.inspection.comparison import compare_checkpoints
+    from pipeline.inspection.two_checkpoints import compare_checkpoints
     from pipeline.store.run_directory import Workspace
 
     render.show_log()

@@ -1,5 +1,7 @@
 """What moved and which lambda to take, as text."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from cli import render
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 SHADES = " ░▒▓█"
 
 
-def diagnosis_text(found: "Diagnosis", top: int) -> str:
+def diagnosis_text(found: Diagnosis, top: int) -> str:
     """Groups by harm, the heat map by layer and kind, label pairs, and the hardest pushing rows."""
     parts = [
         f"{found.attempt}, arm {found.arm}: the change should raise the old months' loss by "
@@ -50,7 +52,7 @@ def diagnosis_text(found: "Diagnosis", top: int) -> str:
     return "\n\n".join(parts)
 
 
-def _groups(moved: "tuple[Movement, ...]") -> str:
+def _groups(moved: tuple[Movement, ...]) -> str:
     header = [
         "parameter group",
         "size",
@@ -78,7 +80,7 @@ def _groups(moved: "tuple[Movement, ...]") -> str:
     return render.table(header, rows)
 
 
-def heat_text(moved: "tuple[Movement, ...]") -> str:
+def heat_text(moved: tuple[Movement, ...]) -> str:
     """Layers in rows, kinds in columns, darker where more of sum F d^2 lies."""
     from pipeline.ewc.movement import KINDS
 
@@ -96,7 +98,7 @@ def heat_text(moved: "tuple[Movement, ...]") -> str:
     return render.table(["layer", *kinds], rows)
 
 
-def frontier_text(result: "TuneResult") -> str:
+def frontier_text(result: TuneResult) -> str:
     """Every point of the frontier, how far prediction and training lie apart, and the choice."""
     rows = []
     for point in sorted(result.points, key=lambda p: (p.lambda_, p.kind)):

@@ -1,5 +1,7 @@
 """The programs `retrain` and `fisher`: their commands, and the one place where errors become exit codes."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys

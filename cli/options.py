@@ -1,5 +1,7 @@
 """Options that many commands share, and the workspace that they name."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Iterator
@@ -65,7 +67,7 @@ def existing_root(workspace: Path | None, config_file: Path | None) -> Path:
 
 def config_of(
     root: Path, config_file: Path | None, overrides: list[str] | None, seed: int | None = None
-) -> "Config":
+) -> Config:
     """The configuration by its precedence: options, environment, file, defaults; its umask is set.
 
     Raises:
@@ -119,7 +121,7 @@ def prepare_torch(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
-def month_or_previous(text: str | None) -> "Month":
+def month_or_previous(text: str | None) -> Month:
     """The month that is named, or the one before the present one in UTC."""
     from datetime import UTC, datetime
 
@@ -128,7 +130,7 @@ def month_or_previous(text: str | None) -> "Month":
     return Month.parse(text) if text is not None else Month.of(datetime.now(UTC)).previous
 
 
-def request(threads: int, device: str, **wishes: object) -> "Request":
+def request(threads: int, device: str, **wishes: object) -> Request:
     """A run's request with what only the process knows: the command line and who runs it."""
     import getpass
     from typing import Any

@@ -1,5 +1,7 @@
 """Tell the configured webhook how a run ended."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def telling(config: "Config", month: str) -> "Iterator[Callable[[Outcome], None]]":
+def telling(config: Config, month: str) -> Iterator[Callable[[Outcome], None]]:
     """Inside, a failure is told; what is yielded tells of an outcome that is news.
 
     A run that found the workspace locked, or a month that was finished before, is no news.
@@ -29,7 +31,7 @@ def telling(config: "Config", month: str) -> "Iterator[Callable[[Outcome], None]
         raise
 
 
-def _tell_outcome(config: "Config", outcome: "Outcome") -> None:
+def _tell_outcome(config: Config, outcome: Outcome) -> None:
     if outcome.already or outcome.status not in ("promoted", "refused"):
         return
     _tell(
@@ -45,7 +47,7 @@ def _tell_outcome(config: "Config", outcome: "Outcome") -> None:
     )
 
 
-def _tell(config: "Config", facts: "dict[str, str | int | bool | list[str] | None]") -> None:
+def _tell(config: Config, facts: dict[str, str | int | bool | list[str] | None]) -> None:
     if config.notify.webhook_env is None:
         return
     from pipeline.operations.notification import notify

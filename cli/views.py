@@ -1,5 +1,7 @@
 """Results as text: scorecards, verdicts and matrices in columns."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from cli.render import points, table
@@ -13,7 +15,7 @@ SHOWN_LABELS = 3
 """Labels that lost the most."""
 
 
-def scorecard_text(card: "Scorecard") -> str:
+def scorecard_text(card: Scorecard) -> str:
     """One line per golden set and slice: n, accuracy before and after, difference with interval, p, flips; then the
     labels that lost the most."""
     rows = []
@@ -27,7 +29,7 @@ def scorecard_text(card: "Scorecard") -> str:
     return "\n".join([table(header, rows, left=2), *_beyond_accuracy(card)])
 
 
-def _beyond_accuracy(card: "Scorecard") -> list[str]:
+def _beyond_accuracy(card: Scorecard) -> list[str]:
     lines = []
     if card.quality is not None:
         q = card.quality
@@ -39,7 +41,7 @@ def _beyond_accuracy(card: "Scorecard") -> list[str]:
     return lines
 
 
-def _row(name: str, part: str, item: "Comparison") -> list[str]:
+def _row(name: str, part: str, item: Comparison) -> list[str]:
     interval = (
         "-" if item.low is None else f"{points(item.low, signed=True)} to {points(item.high, signed=True)}"
     )
@@ -56,7 +58,7 @@ def _row(name: str, part: str, item: "Comparison") -> list[str]:
     ]
 
 
-def verdict_text(verdict: "Verdict") -> str:
+def verdict_text(verdict: Verdict) -> str:
     """The gate's answer and each check with its figures."""
     lines = ["gate: passed" if verdict.passed else "gate: refused"]
     lines += [f"  {'ok     ' if check.passed else 'REFUSED'} {check.text}" for check in verdict.checks]
@@ -67,7 +69,7 @@ SHOWN_SETS = 8
 """Columns of accuracies that fit on 80 characters."""
 
 
-def matrix_text(matrix: "AccuracyMatrix") -> str:
+def matrix_text(matrix: AccuracyMatrix) -> str:
     """Models in rows, golden sets in columns; of many sets the first, the mean of those between, and the newest."""
     head, lines = list(matrix.golden_sets), [list(values) for values in matrix.accuracies]
     between = range(1, len(head) - (SHOWN_SETS - 2))
@@ -86,6 +88,6 @@ def matrix_text(matrix: "AccuracyMatrix") -> str:
     return f"{text}\n{note} retrain status --json)"
 
 
-def _mean(values: "list[float | None]") -> float | None:
+def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

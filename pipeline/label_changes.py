@@ -1,5 +1,7 @@
 """What became of labels after the launch: renamed, merged or retired, each from a month on."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -47,7 +49,7 @@ class LabelChanges:
 
     changes: tuple[LabelChange, ...] = ()
 
-    def between(self, launch: Month, last: Month) -> "LabelChanges":
+    def between(self, launch: Month, last: Month) -> LabelChanges:
         """The changes after one month and up to another: a launch starts anew, with what it calls its labels."""
         return LabelChanges(tuple(c for c in self.changes if launch < c.since <= last))
 

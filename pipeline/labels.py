@@ -1,5 +1,7 @@
 """The label set: names with append-only ids."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +21,7 @@ class LabelSet:
             raise ArtifactCorrupt("labels: a name occurs twice")
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, where: str) -> "LabelSet":
+    def from_config(cls, config: Mapping[str, Any], *, where: str) -> LabelSet:
         """Read the labels of a model's config.json: `label2id`, or `id2label` where it has that alone.
 
         Args:
@@ -55,7 +57,7 @@ class LabelSet:
         """Name to id."""
         return {name: index for index, name in enumerate(self.names)}
 
-    def extended(self, names: Iterable[str]) -> "LabelSet":
+    def extended(self, names: Iterable[str]) -> LabelSet:
         """The set with names that it lacks appended, in sorted order; old ids stay."""
         return LabelSet(self.names + tuple(sorted(set(names) - set(self.names))))
 

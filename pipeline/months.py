@@ -1,5 +1,7 @@
 """Months: `YYYY-MM`, totally ordered, half-open in UTC."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ class Month:
     number: int
 
     @classmethod
-    def parse(cls, text: str) -> "Month":
+    def parse(cls, text: str) -> Month:
         """Read `YYYY-MM`.
 
         Raises:
@@ -29,25 +31,25 @@ class Month:
         return cls(int(match[1]), int(match[2]))
 
     @classmethod
-    def of(cls, moment: datetime) -> "Month":
+    def of(cls, moment: datetime) -> Month:
         """The month in UTC that contains a moment; a naive moment is taken as UTC."""
         utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         return cls(utc.year, utc.month)
 
-    def shifted(self, months: int) -> "Month":
+    def shifted(self, months: int) -> Month:
         """The month that lies `months` later (earlier when negative)."""
         count = self.year * 12 + self.number - 1 + months
         return Month(count // 12, count % 12 + 1)
 
     @property
-    def next(self) -> "Month":
+    def next(self) -> Month:
         return self.shifted(1)
 
     @property
-    def previous(self) -> "Month":
+    def previous(self) -> Month:
         return self.shifted(-1)
 
-    def until(self, last: "Month") -> "list[Month]":
+    def until(self, last: Month) -> list[Month]:
         """This month and those after it, `last` among them; empty where `last` is earlier."""
         return [
             self.shifted(later)

@@ -5,6 +5,8 @@ drop is negative. The dataclasses hold only text, numbers, tuples and dicts: `da
 scorecard is what `eval/scorecard.json` holds, and `scorecard_from_record` reads it back.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 
@@ -90,7 +92,7 @@ class LabelChange:
         right = self.right_before - self.lost + self.gained
         return f"{self.right_before} -> {right} right of {self.n} prior golden rows"
 
-    def together_with(self, other: "LabelChange") -> "LabelChange":
+    def together_with(self, other: LabelChange) -> LabelChange:
         """Both sets' rows as one."""
         return LabelChange(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 

@@ -15,16 +15,15 @@ from pipeline.errors import NoInput, UsageError
 from pipeline.experiments.backtest_result import BacktestResult, advice, arm_result
 from pipeline.month.decision import Request
 from pipeline.month.journal import Clock
-from pipeline.month.month import launch, run_month
+from pipeline.month.run import launch, run_month
 from pipeline.months import Month
 from pipeline.operations.new_workspace import make_workspace
 from pipeline.progress import Progress, silent
 from pipeline.recorded.golden_sets import golden_file
 from pipeline.recorded.lineage import ancestors, recorded_as_empty
-from pipeline.recorded.tables import rows_of
+from pipeline.recorded.names import ADOPTED_INPUT, METRICS_FILE, TRAIN_FILE, VALIDATION_FILE
+from pipeline.recorded.rows import rows_of
 from pipeline.stages.feedback_files import require_feedback
-from pipeline.stages.finetune import METRICS_FILE
-from pipeline.stages.ingest import ADOPTED_INPUT, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.label_history import copy_label_history

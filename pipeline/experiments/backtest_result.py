@@ -8,8 +8,8 @@ from typing import Any
 from pipeline.evaluation.scorecard import Scorecard
 from pipeline.evaluation.significance import total_interval
 from pipeline.months import Month
-from pipeline.recorded.gate_evidence import PREDICTIONS_FILE
-from pipeline.stages.evaluate import recorded_scorecard
+from pipeline.recorded.names import PREDICTIONS_FILE
+from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import read_parquet

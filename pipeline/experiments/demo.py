@@ -9,10 +9,10 @@ from pipeline.helpdesk.stream import HelpdeskStream, helpdesk_stream
 from pipeline.inspection.history import workspace_history
 from pipeline.month.decision import Request
 from pipeline.month.journal import Clock
-from pipeline.month.month import launch, run_month
+from pipeline.month.run import launch, run_month
 from pipeline.operations.new_workspace import make_workspace
 from pipeline.progress import Progress
-from pipeline.stages.evaluate import recorded_scorecard
+from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.run_directory import Workspace
 from pipeline.store.tables import write_jsonl

@@ -1,5 +1,7 @@
 """Choose lambda by looking: the frontier between what the old months lose and what the new one gains."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -8,13 +10,12 @@ from pipeline.config_text import with_value
 from pipeline.errors import BadConfig, UsageError
 from pipeline.month.decision import Request
 from pipeline.month.journal import Clock
-from pipeline.month.month import month_context, run_month
+from pipeline.month.run import month_context, run_month
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
-from pipeline.recorded.month_contents import SUMMARY_FILE
-from pipeline.recorded.tables import labels_of, rows_of, validation_rows
+from pipeline.recorded.names import SUMMARY_FILE, VALIDATION_FILE
+from pipeline.recorded.rows import labels_of, rows_of, validation_rows
 from pipeline.recorded.tune_record import FrontierPoint, TuneResult, save_tuning
-from pipeline.stages.ingest import VALIDATION_FILE
 from pipeline.stages.stage import RunContext
 from pipeline.stages.trial import Losses, Trial, penalised, prepare_trial
 from pipeline.store import atomic
@@ -123,7 +124,7 @@ def frontier(trial: Trial, settings: TuneSettings) -> TuneResult:
         raise UsageError(f"{context.month}: {error}. Train layers that the penalty covers") from None
     grid = settings.lambdas or lambda_grid(scale)
 
-    def predicted_weights(lambda_: float) -> "dict[str, Tensor]":
+    def predicted_weights(lambda_: float) -> dict[str, Tensor]:
         return path_point(anchor, change, new_fisher, trial.weights, lambda_)
 
     predicted = [table.add("predicted", lambda_, predicted_weights(lambda_)) for lambda_ in grid]
@@ -190,7 +191,7 @@ class _Table:
     """Measures weights against the model before the month, and keeps the rows."""
 
     def __init__(
-        self, trial: Trial, settings: TuneSettings, before: Losses, change: "dict[str, Tensor]"
+        self, trial: Trial, settings: TuneSettings, before: Losses, change: dict[str, Tensor]
     ) -> None:
         self.trial, self.settings, self.before, self.change = trial, settings, before, change
         self.points: list[FrontierPoint] = []
@@ -200,9 +201,9 @@ class _Table:
         self,
         kind: str,
         lambda_: float,
-        weights: "dict[str, Tensor]",
-        beside: "dict[str, Tensor] | None" = None,
-    ) -> "Measured":
+        weights: dict[str, Tensor],
+        beside: dict[str, Tensor] | None = None,
+    ) -> Measured:
         """Measure weights; `beside` are those predicted for the same lambda."""
         from pipeline.ewc.lambda_path import second_order_change
 
@@ -232,7 +233,7 @@ class _Table:
         return found
 
 
-def measured(lambda_: float, before: Losses, after: Losses, *, confidence: float, seed: int) -> "Measured":
+def measured(lambda_: float, before: Losses, after: Losses, *, confidence: float, seed: int) -> Measured:
     """What a lambda does, row against row."""
     from pipeline.ewc.lambda_choice import Measured, bootstrap_interval
 
@@ -290,12 +291,12 @@ def prepared_month(
 
 
 def _distance(
-    weights: "dict[str, Tensor]", predicted: "dict[str, Tensor]", change: "dict[str, Tensor]"
+    weights: dict[str, Tensor], predicted: dict[str, Tensor], change: dict[str, Tensor]
 ) -> float | None:
     between = sum(float((weights[name] - predicted[name]).double().square().sum()) for name in weights)
     moved = sum(float(change[name].double().square().sum()) for name in change)
     return (between / moved) ** 0.5 if moved > 0.0 else None
 
 
-def _points(right: "Tensor") -> float:
+def _points(right: Tensor) -> float:
     return 100.0 * float(right.double().mean())

@@ -1,5 +1,7 @@
 """What moved in a month, whether it went to protected weights, what flipped, and which rows pushed."""
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +11,11 @@ from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.evaluation.scorecard import Flip
 from pipeline.progress import Progress, silent
-from pipeline.recorded.tables import rows_of
-from pipeline.stages.evaluate import SCORECARD_FILE, losing_refusals, recorded_scorecard
-from pipeline.stages.fisher import FisherSettings, ensure_fisher
-from pipeline.stages.ingest import TRAIN_FILE
+from pipeline.recorded.names import SCORECARD_FILE, TRAIN_FILE
+from pipeline.recorded.rows import rows_of
+from pipeline.recorded.scorecards import losing_refusals, recorded_scorecard
+from pipeline.stages.fisher import ensure_fisher
+from pipeline.stages.fisher_pass import FisherSettings
 from pipeline.stages.stage import RunContext
 from pipeline.stages.trial import Trial, evenly, months_summed, penalised, prepare_trial
 from pipeline.store import atomic
@@ -70,9 +73,9 @@ class Diagnosis:
     predicted_rise: float
     slope: float | None
     curvature: float | None
-    movements: "tuple[Movement, ...]"
+    movements: tuple[Movement, ...]
     plain_attempt: str | None
-    plain: "tuple[Movement, ...]"
+    plain: tuple[Movement, ...]
     flips: tuple[LabelPair, ...]
     rows: tuple[PushingRow, ...]
 
@@ -127,7 +130,7 @@ def diagnose(
     )
 
 
-def recorded_movements(workspace: Workspace, manifest: Manifest) -> "list[Movement]":
+def recorded_movements(workspace: Workspace, manifest: Manifest) -> list[Movement]:
     """An attempt's movements by the Fisher that lies beside its parent; none where one of the three is missing.
 
     Reads safetensors only: no model is built.
@@ -200,7 +203,7 @@ def _plain_attempt(workspace: Workspace, attempt: RunDirectory, manifest: Manife
     return None
 
 
-def _tensors(checkpoint: Path) -> "dict[str, Tensor]":
+def _tensors(checkpoint: Path) -> dict[str, Tensor]:
     import safetensors.torch
 
     found: dict[str, Tensor] = {}

@@ -10,9 +10,9 @@ from pipeline.evaluation.gate import Verdict
 from pipeline.evaluation.scorecard import Scorecard
 from pipeline.months import Month
 from pipeline.recorded.lineage import ancestors, label_changes
-from pipeline.recorded.month_contents import SUMMARY_FILE, cut_texts
-from pipeline.stages.evaluate import SCORECARD_FILE, recorded_scorecard, recorded_verdict
-from pipeline.stages.finetune import DELTAS_FILE
+from pipeline.recorded.month_contents import cut_texts
+from pipeline.recorded.names import DELTAS_FILE, SCORECARD_FILE, SUMMARY_FILE
+from pipeline.recorded.scorecards import recorded_scorecard, recorded_verdict
 from pipeline.store import atomic
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry

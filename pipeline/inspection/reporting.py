@@ -1,5 +1,7 @@
 """Gather what an attempt recorded and write its report.html."""
 
+from __future__ import annotations
+
 import logging
 import re
 import shlex
@@ -16,11 +18,10 @@ from pipeline.months import Month
 from pipeline.recorded.gate_evidence import recorded_power
 from pipeline.recorded.golden_sets import golden_file, read_golden
 from pipeline.recorded.lineage import ancestors
-from pipeline.recorded.month_contents import SUMMARY_FILE, cut_texts
+from pipeline.recorded.month_contents import cut_texts
+from pipeline.recorded.names import DELTAS_FILE, METRICS_FILE, REJECTED_FILE, SCORECARD_FILE, SUMMARY_FILE
+from pipeline.recorded.scorecards import earlier_scorecards, recorded_scorecard, recorded_verdict
 from pipeline.recorded.tune_record import recorded_frontier
-from pipeline.stages.evaluate import SCORECARD_FILE, earlier_scorecards, recorded_scorecard, recorded_verdict
-from pipeline.stages.finetune import DELTAS_FILE, METRICS_FILE
-from pipeline.stages.ingest import REJECTED_FILE
 from pipeline.store import atomic
 from pipeline.store.output_places import require_place_for_a_page
 from pipeline.store.records import CheckpointRef, Manifest
@@ -72,7 +73,7 @@ def try_report(workspace: Workspace, attempt: RunDirectory) -> None:
         )
 
 
-def report_contents(workspace: Workspace, attempt: RunDirectory, *, include_text: bool) -> "ReportContents":
+def report_contents(workspace: Workspace, attempt: RunDirectory, *, include_text: bool) -> ReportContents:
     """What an attempt's page shows; customer text only when asked for."""
     from pipeline.report.contents import Ancestor, ReportContents
 
@@ -120,7 +121,7 @@ def _matrix(workspace: Workspace, attempt: RunDirectory) -> AccuracyMatrix:
     return accuracy_matrix(cards)
 
 
-def _cells(workspace: Workspace, manifest: Manifest) -> "tuple[GroupCell, ...]":
+def _cells(workspace: Workspace, manifest: Manifest) -> tuple[GroupCell, ...]:
     from pipeline.ewc.movement import ALL, KINDS
     from pipeline.report.contents import GroupCell
 
@@ -159,7 +160,7 @@ def _counts(summary: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple(counts)
 
 
-def _refused(attempt: RunDirectory, *, include_text: bool) -> "tuple[RefusedRows, ...]":
+def _refused(attempt: RunDirectory, *, include_text: bool) -> tuple[RefusedRows, ...]:
     from pipeline.report.contents import RefusedRows
 
     places: dict[str, list[str]] = {}

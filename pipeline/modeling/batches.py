@@ -1,5 +1,7 @@
 """Texts to token ids once, and token ids to padded batches of like length."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,10 +31,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __add__(self, other: "Examples") -> "Examples":
+    def __add__(self, other: Examples) -> Examples:
         return Examples(self.ids + other.ids, self.encoded + other.encoded, self.label_ids + other.label_ids)
 
-    def again(self, counts: Sequence[int]) -> tuple["Examples", list[int]]:
+    def again(self, counts: Sequence[int]) -> tuple[Examples, list[int]]:
         """Rows to have more than once: each as often as its count, under ids of its own, and their positions."""
         places = [(index, time) for index, count in enumerate(counts) for time in range(count)]
         rows = Examples(

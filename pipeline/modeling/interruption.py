@@ -1,5 +1,7 @@
 """What may interrupt a training run from outside: signals that ask it to stop, and memory that runs out."""
 
+from __future__ import annotations
+
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -22,7 +24,7 @@ class DeferredSignals:
         self.signum: int | None = None
         self._before: dict[int, object] = {}
 
-    def __enter__(self) -> "DeferredSignals":
+    def __enter__(self) -> DeferredSignals:
         # Python lets only the main thread handle signals; elsewhere they are the caller's business
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}

@@ -1,5 +1,7 @@
 """What is learned from a micro-batch: cross-entropy, balanced or smoothed, and the champion's answers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +27,7 @@ class Distillation:
     weights: Tensor
     temperature: float
 
-    def at(self, positions: Sequence[int]) -> "Distillation":
+    def at(self, positions: Sequence[int]) -> Distillation:
         """Of the rows at some positions, in their order; a row may occur again."""
         rows = torch.tensor(list(positions), dtype=torch.int64)
         return Distillation(self.teacher[rows], self.weights[rows], self.temperature)

@@ -6,7 +6,7 @@ from typing import Literal
 from pipeline.inspection.reporting import try_report
 from pipeline.month.journal import Clock, Journal
 from pipeline.months import Month
-from pipeline.stages.evaluate import recorded_verdict
+from pipeline.recorded.scorecards import recorded_verdict
 from pipeline.stages.finetune import candidate_of, recorded_penalty
 from pipeline.stages.stage import RunContext
 from pipeline.store.records import CheckpointRef, GateOutcome, Manifest

@@ -11,7 +11,7 @@ from pipeline.months import Month
 from pipeline.recorded.gate_evidence import recorded_power
 from pipeline.recorded.golden_sets import golden_file
 from pipeline.recorded.lineage import ancestors
-from pipeline.stages.evaluate import recorded_scorecard
+from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.store import atomic
 from pipeline.store.environment import gather_environment
 from pipeline.store.lock import holder_of

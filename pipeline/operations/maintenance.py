@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import RetrainError, UsageError
-from pipeline.recorded.golden_sets import OWN_GOLDEN_FILE
 from pipeline.recorded.lineage import ancestors, finished_attempt
-from pipeline.stages.fisher import RECORD_FILE as FISHER_RECORD
+from pipeline.recorded.names import FISHER_RECORD_FILE as FISHER_RECORD
+from pipeline.recorded.names import OWN_GOLDEN_FILE
 from pipeline.store import atomic
 from pipeline.store.records import Registry
 from pipeline.store.registry import read_registry, succession

@@ -14,8 +14,8 @@ from pipeline.months import Month
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.golden_sets import golden_files, read_golden
 from pipeline.recorded.lineage import ancestors, label_changes
-from pipeline.recorded.month_contents import SUMMARY_FILE
-from pipeline.recorded.tables import labels_of, training_rows
+from pipeline.recorded.names import SUMMARY_FILE
+from pipeline.recorded.rows import labels_of, training_rows
 from pipeline.store import atomic
 from pipeline.store.label_history import LabelEntry, add_label_entry
 from pipeline.store.records import CheckpointRef

@@ -8,14 +8,13 @@ from pipeline.errors import BadData
 from pipeline.evaluation.golden import GoldenSet, parse_golden, present_golden
 from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
+from pipeline.recorded.names import OWN_GOLDEN_FILE
 from pipeline.store.hashing import sha256_file
 from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import find_output
 from pipeline.store.tables import changed_input, read_table
 
 logger = logging.getLogger("retrain")
-OWN_GOLDEN_FILE = "golden.jsonl"
-"""What `ingest.golden_fraction` sets aside, in the ingest folder of the month's attempt."""
 
 
 def golden_file(workspace: Workspace, pattern: str, month: Month) -> Path | None:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.recipe import MonthContents
+from pipeline.recorded.names import SUMMARY_FILE
 from pipeline.store import atomic
 from pipeline.store.stage_directory import require_output
-
-SUMMARY_FILE = "summary.json"
 
 
 def recorded_contents(ingested: Path) -> MonthContents | None:

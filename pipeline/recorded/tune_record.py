@@ -1,5 +1,7 @@
 """What `tune` writes beside an attempt: lambda.json and its two pictures; and how it is read back."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -86,7 +88,7 @@ def save_tuning(attempt: RunDirectory, result: TuneResult) -> None:
     atomic.write_json(folder / TABLE_FILE, asdict(result))
 
 
-def recorded_frontier(attempt: RunDirectory) -> "LambdaFrontier | None":
+def recorded_frontier(attempt: RunDirectory) -> LambdaFrontier | None:
     """The frontier that was drawn for an attempt, if one was.
 
     Raises:
@@ -105,7 +107,7 @@ def recorded_frontier(attempt: RunDirectory) -> "LambdaFrontier | None":
         ) from None
 
 
-def frontier_of(result: TuneResult) -> "LambdaFrontier":
+def frontier_of(result: TuneResult) -> LambdaFrontier:
     """The part of a result that is drawn."""
     from pipeline.report.contents import LambdaFrontier, LambdaPoint
 

@@ -1,5 +1,7 @@
 """What is done to trained weights before they become the candidate: interpolation, then calibration; both optional."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadConfig
@@ -21,7 +23,7 @@ def correction_settings(context: RunContext) -> dict[str, Any]:
     return {name: resolved[name] for name, on in wanted.items() if on}
 
 
-def correct(ready: "Prepared") -> dict[str, Any]:
+def correct(ready: Prepared) -> dict[str, Any]:
     """Correct a trained classifier in place, on the validation rows; says what was chosen.
 
     Raises:
@@ -37,7 +39,7 @@ def correct(ready: "Prepared") -> dict[str, Any]:
     return chosen
 
 
-def _interpolate(ready: "Prepared", steps: int) -> dict[str, Any]:
+def _interpolate(ready: Prepared, steps: int) -> dict[str, Any]:
     from pipeline.ewc.interpolation import alphas, best_alpha, interpolate_
     from pipeline.modeling.head import trained_parameters
     from pipeline.modeling.prediction import mean_loss
@@ -60,7 +62,7 @@ def _interpolate(ready: "Prepared", steps: int) -> dict[str, Any]:
     return {"alpha": alpha, "tried": tried}
 
 
-def _calibrate(ready: "Prepared") -> dict[str, Any]:
+def _calibrate(ready: Prepared) -> dict[str, Any]:
     import torch
 
     from pipeline.ewc.calibration import new_label_offset

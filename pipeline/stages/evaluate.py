@@ -5,20 +5,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from pipeline.errors import ArtifactCorrupt
 from pipeline.evaluation.gate import Check, Verdict, judge, named
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.evaluation.quality import Quality, calibration_error, macro_f1
-from pipeline.evaluation.scorecard import Scorecard, score, scorecard, scorecard_from_record
+from pipeline.evaluation.scorecard import Scorecard, score, scorecard
 from pipeline.label_changes import LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.gate_evidence import (
-    PREDICTIONS_FILE,
     Answers,
     compare_answers,
     gate_limits,
@@ -33,24 +29,27 @@ from pipeline.recorded.golden_sets import (
     present_golden_sets,
     recorded_golden_sets,
 )
-from pipeline.recorded.lineage import finished_attempt, refused_months
-from pipeline.recorded.tables import labels_of
+from pipeline.recorded.names import (
+    CHECKPOINT_FOLDER,
+    GATE_FILE,
+    PREDICTIONS_FILE,
+    SCORECARD_FILE,
+    is_golden_input,
+)
+from pipeline.recorded.rows import labels_of
 from pipeline.stages.earlier_answers import earlier_answers
-from pipeline.stages.finetune import CHECKPOINT_FOLDER, candidate_of
-from pipeline.stages.ingest import is_other_input
+from pipeline.stages.finetune import candidate_of
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import CheckpointRef
-from pipeline.store.run_directory import Workspace
-from pipeline.store.stage_directory import require_output, require_stage
+from pipeline.store.stage_directory import require_stage
 from pipeline.store.tables import ColumnType, changed_input, write_parquet
 
 if TYPE_CHECKING:
     from pipeline.modeling.checkpoint import Classifier
 
 logger = logging.getLogger("retrain")
-SCORECARD_FILE, GATE_FILE = "scorecard.json", "gate.json"
 PREDICTION_COLUMNS: dict[str, ColumnType] = {
     "golden": "string",
     "id": "string",
@@ -146,46 +145,6 @@ def unknown_labels(golden: list[GoldenSet], known: LabelSet) -> dict[str, list[s
     return unknown
 
 
-def recorded_verdict(folder: Path) -> Verdict:
-    """The gate's verdict of a finished evaluation."""
-    try:
-        return TypeAdapter(Verdict).validate_python(atomic.read_json(require_output(folder, GATE_FILE)))
-    except ValidationError as error:
-        raise ArtifactCorrupt(f"{folder / GATE_FILE}: is no verdict: {error.errors()[0]['msg']}") from None
-
-
-def recorded_scorecard(folder: Path) -> Scorecard:
-    """The scorecard of a finished evaluation."""
-    content: Any = atomic.read_json(require_output(folder, SCORECARD_FILE))
-    return scorecard_from_record(content, where=str(folder / SCORECARD_FILE))
-
-
-def earlier_scorecards(workspace: Workspace, month: Month) -> dict[str, Scorecard]:
-    """Each month before `month` to the scorecard of its newest evaluated attempt, as the page of `month` shows them.
-
-    Raises:
-        ArtifactCorrupt: one of them is damaged.
-    """
-    cards = {}
-    for earlier in workspace.months():
-        folders = [run.stage("eval") for run in workspace.attempts(earlier)] if earlier < month else []
-        evaluated = [folder for folder in folders if (folder / SCORECARD_FILE).exists()]
-        if evaluated:
-            cards[str(earlier)] = recorded_scorecard(evaluated[-1])
-    return cards
-
-
-def losing_refusals(workspace: Workspace, base: CheckpointRef, month: Month) -> int:
-    """How many months in a row since the base, up to the one before `month`, were refused for what they lost."""
-    count = 0
-    for refused in reversed(refused_months(workspace, base, month)):
-        attempt = finished_attempt(workspace, refused)
-        if attempt is None or not recorded_verdict(attempt.stage("eval")).refused_for_losses:
-            break
-        count += 1
-    return count
-
-
 def _golden(context: RunContext) -> dict[Month, Path]:
     line = context.line
     first = Month.parse(line[0].month) if line else context.month
@@ -237,7 +196,7 @@ def _require_the_ingested(context: RunContext, files: dict[Month, Path]) -> None
     space, ingested = context.workspace, context.output("ingest")
     names = {space.name_of(file): file for file in files.values() if not file.is_relative_to(ingested)}
     recorded = require_stage(ingested).inputs
-    for name in sorted(names.keys() | {name for name in recorded if not is_other_input(name)}):
+    for name in sorted(names.keys() | {name for name in recorded if is_golden_input(name)}):
         if context.inputs.get(name) != recorded.get(name):
             raise changed_input(names.get(name, space.root / name))
 

@@ -1,15 +1,28 @@
 """Fine-tune: the base checkpoint and the month's tables to a candidate, held back by the penalty."""
 
+from __future__ import annotations
+
 import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pipeline.recorded.names import (
+    ADOPTED_INPUT,
+    CHECKPOINT_FOLDER,
+    CORRECTIONS_FILE,
+    DELTAS_FILE,
+    LABELS_FILE,
+    METRICS_FILE,
+    PENALTY_FILE,
+    REPLAY_FILE,
+    TRAIN_FILE,
+    VALIDATION_FILE,
+)
+from pipeline.recorded.rows import ROW_COLUMNS
 from pipeline.stages.corrections import correct, correction_settings
-from pipeline.stages.environment import environment_of
 from pipeline.stages.fisher import recorded_fisher
-from pipeline.stages.ingest import ADOPTED_INPUT, LABELS_FILE, ROW_COLUMNS, TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.links import tell_links
 from pipeline.stages.preparation import prepare, relabelled
 from pipeline.stages.stage import RunContext, Stage
@@ -28,8 +41,6 @@ if TYPE_CHECKING:
     from pipeline.modeling.metrics import Metric
     from pipeline.modeling.resume import Resumption
 
-CHECKPOINT_FOLDER, METRICS_FILE, DELTAS_FILE = "checkpoint", "metrics.jsonl", "deltas.json"
-REPLAY_FILE, PENALTY_FILE, CORRECTIONS_FILE = "replay.parquet", "penalty.json", "corrections.json"
 logger = logging.getLogger("retrain")
 
 
@@ -200,7 +211,7 @@ def _penalty_record(context: RunContext, raw: float) -> dict[str, Any]:
     }
 
 
-def _resumption(context: RunContext, folder: Path, classifier: "Classifier", layers: str) -> "Resumption":
+def _resumption(context: RunContext, folder: Path, classifier: Classifier, layers: str) -> Resumption:
     """Where training saves its state; refuses to begin where the disk cannot hold that and the candidate."""
     import torch
 
@@ -211,7 +222,7 @@ def _resumption(context: RunContext, folder: Path, classifier: "Classifier", lay
     # one checkpoint more than are kept, while the newest is being written; and the candidate
     needed = (KEPT + 2) * checkpoint_bytes(classifier.model, trained_parameters(classifier.model, layers))
     require_free_space(folder, needed, purpose="fine-tuning")
-    machine = environment_of(context, threads=torch.get_num_threads())
+    machine = context.environment(threads=torch.get_num_threads())
     return Resumption(
         folder=folder / RESUME_FOLDER,
         fingerprint=sha256_json(machine.model_dump(mode="json", exclude={"git_commit", "git_dirty"})),
@@ -219,7 +230,7 @@ def _resumption(context: RunContext, folder: Path, classifier: "Classifier", lay
     )
 
 
-def _save_reports(folder: Path, metrics: "list[Metric]", deltas: "list[GroupDelta]") -> None:
+def _save_reports(folder: Path, metrics: list[Metric], deltas: list[GroupDelta]) -> None:
     lines = [{k: v for k, v in asdict(metric).items() if v is not None} for metric in metrics]
     atomic.write_file(folder / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in lines).encode())
     atomic.write_json(folder / DELTAS_FILE, [asdict(delta) for delta in deltas])

@@ -6,63 +6,23 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config
-from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
-from pipeline.feedback import Row, check_launch, check_sequences
-from pipeline.months import Month
+from pipeline.errors import ArtifactCorrupt
 from pipeline.progress import Progress
-from pipeline.recorded.lineage import ancestors, require_sound
-from pipeline.recorded.tables import training_hash, training_rows
-from pipeline.stages.feedback_files import read_records
-from pipeline.stages.fisher_pass import FisherPass, estimate_fisher
+from pipeline.recorded.lineage import ancestors
+from pipeline.recorded.names import FISHER_RECORD_FILE
+from pipeline.recorded.rows import training_hash, training_rows
+from pipeline.stages.fisher_pass import FisherPass, FisherSettings, estimate_fisher
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.fisher_file import FisherMetadata, check_binding, fingerprint, read_fisher, write_fisher
-from pipeline.store.hashing import FISHER_FILE, checkpoint_hash, sha256_file
-from pipeline.store.output_places import require_place_for_a_fisher
+from pipeline.store.hashing import FISHER_FILE, sha256_file
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import has_lost_weights, verify_checkpoint
 from pipeline.store.removed_weights import removed_weights
-from pipeline.store.run_directory import Found, Workspace
+from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
 
-RECORD_FILE = "fisher.json"
-
 logger = logging.getLogger("retrain")
-
-
-@dataclass(frozen=True)
-class FisherSettings:
-    """What decides a Fisher besides checkpoint and data; see the configuration for the meanings.
-
-    By hand also: `pattern` restricts to parameters whose name it matches (as in a shell), and
-    `until_stable` stops once the trace's standard error is at most this share of it (0: never).
-    """
-
-    estimator: str
-    samples: int
-    seed: int
-    layers: str
-    max_length: int
-    precision: str = "fp32"
-    months: str = "latest"
-    gamma: float = 1.0
-    pattern: str = "*"
-    until_stable: float = 0.0
-
-    @classmethod
-    def of(cls, config: Config) -> "FisherSettings":
-        """The settings of a workspace."""
-        return cls(
-            estimator=config.fisher.estimator,
-            samples=config.fisher.samples,
-            seed=config.seed,
-            layers=config.train.layers,
-            max_length=config.model.max_length,
-            precision=config.fisher.precision,
-            months=config.ewc.months,
-            gamma=config.ewc.gamma,
-        )
 
 
 @dataclass(frozen=True)
@@ -157,101 +117,6 @@ def _can_merge(workspace: Workspace, parent: CheckpointRef, settings: FisherSett
     return False
 
 
-def compute_fisher(
-    workspace: Workspace,
-    checkpoint: str,
-    config: Config,
-    *,
-    data: Path | None,
-    output: Path | None,
-    force: bool,
-    device: str,
-    progress: Progress,
-    pattern: str | None = None,
-    until_stable: float = 0.0,
-) -> tuple[Path, str]:
-    """Compute a checkpoint's Fisher by hand.
-
-    Without `data`, for a checkpoint that the workspace made, this is what the monthly job would compute,
-    put where it looks for it. With `data`, the Fisher covers just those rows.
-
-    Returns:
-        The file, and why `auto` picked its estimator ('' when nothing was computed or picked).
-
-    Raises:
-        NoInput: when there is no such checkpoint, or no data is known for it.
-        UsageError: when the file exists and `force` is not given, or other data would take the place where the
-            monthly job looks.
-    """
-    found = workspace.find(checkpoint)
-    file = output if output is not None else found.checkpoint / FISHER_FILE
-    _refuse_the_jobs_place(found, file, data)
-    if output is not None:
-        require_place_for_a_fisher(output, force=force)
-    require_sound(workspace, found)
-    settings = replace(FisherSettings.of(config), pattern=pattern or "*", until_stable=until_stable)
-    as_the_job = pattern is None and not until_stable
-    if data is None and output is None and found.ref is not None and as_the_job:
-        return ensure_fisher(
-            workspace, found.ref, settings, device=device, progress=progress, force=force
-        ), ""
-    if data is None and found.run is None:
-        raise NoInput(f"{found.checkpoint}: it is not known what it was trained on. Give it with --data FILE")
-    if file.exists() and not force:
-        raise UsageError(
-            f"{file}: exists already. Replace it with --force, or write elsewhere with --output FILE"
-        )
-    if data is not None:
-        data_sha256 = sha256_file(data)
-        rows = _rows_by_hand(data, data_sha256, found.checkpoint)
-    else:
-        assert found.run is not None
-        rows, data_sha256 = tuple(training_rows(found.run)), training_hash(found.run)
-    alone = replace(settings, months="latest", gamma=1.0)
-    done = estimate_fisher(found.checkpoint, rows, alone, device=device, progress=progress)
-    diagonal = {name: tensor.cpu() for name, tensor in done.estimate.diagonal.items()}
-    metadata = metadata_of(
-        done,
-        diagonal,
-        alone,
-        checkpoint_sha256=checkpoint_hash(found.checkpoint, follow_links=found.run is None),
-        data_sha256=data_sha256,
-        months=(),
-    )
-    write_fisher(file, diagonal, metadata)
-    return file, done.estimate.reason
-
-
-def _refuse_the_jobs_place(found: Found, file: Path, data: Path | None) -> None:
-    """Other data's Fisher, where the next month looks for that of the training rows, would stop that month."""
-    own = (found.checkpoint / FISHER_FILE).resolve()
-    if data is not None and found.run is not None and file.resolve() == own:
-        raise UsageError(
-            f"{file}: is where the next month looks for the Fisher of what attempt {found.run.attempt} was trained "
-            f"on; found --data {data}, which would stop that month. Write elsewhere with --output FILE, or leave "
-            "--data out"
-        )
-
-
-def _rows_by_hand(data: Path, sha256: str, checkpoint: Path) -> tuple[Row, ...]:
-    """The rows of a file of that hash that is given for a checkpoint; a classifier's must all carry one of its labels."""
-    from pipeline.modeling.checkpoint import is_language_model, load_classifier
-
-    records = read_records(data, name=data.name, sha256=sha256)
-    if is_language_model(checkpoint):
-        checked = check_sequences(records)
-    else:
-        labels = load_classifier(checkpoint).labels
-        checked = check_launch(records, month=Month(1970, 1), golden_texts=(), labels=labels)
-    if checked.rejected:
-        first = checked.rejected[0]
-        raise BadData(
-            f"{data}: {len(checked.rejected)} of {len(checked.rejected) + len(checked.rows)} rows cannot be used. "
-            f"First: line {first.line}: {first.reason}"
-        )
-    return checked.rows
-
-
 def metadata_of(
     done: FisherPass,
     diagonal: dict[str, Any],
@@ -305,7 +170,7 @@ def _answers(file: Path, workspace: Workspace, checkpoint: CheckpointRef, settin
 
 def recorded_fisher(context: RunContext) -> FisherRecord:
     """What the attempt's fisher stage recorded."""
-    file = require_output(context.output("fisher"), RECORD_FILE)
+    file = require_output(context.output("fisher"), FISHER_RECORD_FILE)
     content = atomic.read_json(file)
     if not isinstance(content, dict) or not {"path", "sha256", "metadata"} <= content.keys():
         raise ArtifactCorrupt(
@@ -332,7 +197,9 @@ def _settings(context: RunContext) -> dict[str, Any]:
 
 def _body(context: RunContext, folder: Path) -> None:
     if context.base is None or not context.uses_fisher:
-        atomic.write_json(folder / RECORD_FILE, {"skipped": f"arm {context.config.arm} uses no Fisher"})
+        atomic.write_json(
+            folder / FISHER_RECORD_FILE, {"skipped": f"arm {context.config.arm} uses no Fisher"}
+        )
         return
     file = ensure_fisher(
         context.workspace,
@@ -350,7 +217,7 @@ def _body(context: RunContext, folder: Path) -> None:
     content = asdict(record)
     if not record.older:
         del content["older"]
-    atomic.write_json(folder / RECORD_FILE, content)
+    atomic.write_json(folder / FISHER_RECORD_FILE, content)
 
 
 def _older_files(context: RunContext, base: CheckpointRef) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """One pass over rows for a checkpoint's Fisher: what is read, in which precision, in batches of which size."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,17 +9,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.config import Config
 from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
 from pipeline.feedback import Row, seeded_sample
 from pipeline.progress import Progress
-from pipeline.recorded.tables import examples
+from pipeline.recorded.rows import examples
 
 if TYPE_CHECKING:
     import torch
 
     from pipeline.ewc.fisher import Batch, FisherEstimate
     from pipeline.modeling.batches import Examples
-    from pipeline.stages.fisher import FisherSettings
 
 CLASSIFIER_DIVISION = (
     "number of examples; an example's squared gradients are summed over labels weighted by p"
@@ -33,10 +35,44 @@ logger = logging.getLogger("retrain")
 
 
 @dataclass(frozen=True)
+class FisherSettings:
+    """What decides a Fisher besides checkpoint and data; see the configuration for the meanings.
+
+    By hand also: `pattern` restricts to parameters whose name it matches (as in a shell), and
+    `until_stable` stops once the trace's standard error is at most this share of it (0: never).
+    """
+
+    estimator: str
+    samples: int
+    seed: int
+    layers: str
+    max_length: int
+    precision: str = "fp32"
+    months: str = "latest"
+    gamma: float = 1.0
+    pattern: str = "*"
+    until_stable: float = 0.0
+
+    @classmethod
+    def of(cls, config: Config) -> FisherSettings:
+        """The settings of a workspace."""
+        return cls(
+            estimator=config.fisher.estimator,
+            samples=config.fisher.samples,
+            seed=config.seed,
+            layers=config.train.layers,
+            max_length=config.model.max_length,
+            precision=config.fisher.precision,
+            months=config.ewc.months,
+            gamma=config.ewc.gamma,
+        )
+
+
+@dataclass(frozen=True)
 class FisherPass:
     """An estimate, and how its pass went."""
 
-    estimate: "FisherEstimate"
+    estimate: FisherEstimate
     division: str
     """What the sums were divided by."""
     precision: str
@@ -51,8 +87,8 @@ class _Subject:
 
     model: Any
     tokenizer: Any
-    examples: "Examples"
-    batches: "Callable[..., Iterator[Batch]]"
+    examples: Examples
+    batches: Callable[..., Iterator[Batch]]
     division: str
     estimator: str
     draws: int | None = None
@@ -60,7 +96,7 @@ class _Subject:
 
 
 def estimate_fisher(
-    checkpoint: Path, rows: Sequence[Row], settings: "FisherSettings", *, device: str, progress: Progress
+    checkpoint: Path, rows: Sequence[Row], settings: FisherSettings, *, device: str, progress: Progress
 ) -> FisherPass:
     """The Fisher diagonal of a checkpoint's trained parameters, averaged over at most `samples` of the rows.
 
@@ -109,7 +145,7 @@ def estimate_fisher(
 
 
 def _classifier(
-    checkpoint: Path, rows: Sequence[Row], sample: Sequence[Row], settings: "FisherSettings"
+    checkpoint: Path, rows: Sequence[Row], sample: Sequence[Row], settings: FisherSettings
 ) -> _Subject:
     from pipeline.modeling.batches import keyed_batches
     from pipeline.modeling.checkpoint import load_classifier, longest_text
@@ -133,7 +169,7 @@ def _classifier(
     )
 
 
-def _language_model(checkpoint: Path, sample: Sequence[Row], settings: "FisherSettings") -> _Subject:
+def _language_model(checkpoint: Path, sample: Sequence[Row], settings: FisherSettings) -> _Subject:
     from pipeline.modeling.batches import Examples, encode, keyed_sequences
     from pipeline.modeling.checkpoint import load_language_model, require_length
 
@@ -168,12 +204,12 @@ def _language_model(checkpoint: Path, sample: Sequence[Row], settings: "FisherSe
 def _fitted(
     subject: _Subject,
     parameters: Sequence[str],
-    settings: "FisherSettings",
+    settings: FisherSettings,
     state: Any,
-    device: "torch.device",
-    dtype: "torch.dtype | None",
+    device: torch.device,
+    dtype: torch.dtype | None,
     progress: Progress,
-) -> "tuple[FisherEstimate, int]":
+) -> tuple[FisherEstimate, int]:
     """The estimate, and the tokens of the batches with which it fitted into memory.
 
     Several processes agree on the size beforehand. One that runs out of memory cannot start again by itself,
@@ -213,8 +249,8 @@ def _tokens_that_fit(
     subject: _Subject,
     parameters: Sequence[str],
     state: Any,
-    device: "torch.device",
-    dtype: "torch.dtype | None",
+    device: torch.device,
+    dtype: torch.dtype | None,
 ) -> int:
     """Tokens whose activations fit beside the sums, measured on the longest text; the least of all processes."""
     from accelerate.utils import gather_object
@@ -242,12 +278,12 @@ def _tokens_that_fit(
 def _estimate(
     subject: _Subject,
     parameters: Sequence[str],
-    settings: "FisherSettings",
+    settings: FisherSettings,
     state: Any,
-    dtype: "torch.dtype | None",
+    dtype: torch.dtype | None,
     tokens: int,
     progress: Progress,
-) -> "FisherEstimate":
+) -> FisherEstimate:
     from dataclasses import replace
 
     from pipeline.ewc.fisher import fisher_diagonal_over_processes, share_of

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,21 @@ from pipeline.feedback import (
 )
 from pipeline.months import Month
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
-from pipeline.recorded.golden_sets import OWN_GOLDEN_FILE, golden_files, golden_hashes, recorded_golden_sets
+from pipeline.recorded.golden_sets import golden_files, golden_hashes, recorded_golden_sets
 from pipeline.recorded.lineage import carried_months, why_not_learned
-from pipeline.recorded.month_contents import SUMMARY_FILE
+from pipeline.recorded.names import (
+    ADOPTED_INPUT,
+    BASE_INPUT,
+    CHANGES_INPUT,
+    FEEDBACK_INPUT,
+    LABELS_FILE,
+    OWN_GOLDEN_FILE,
+    REJECTED_FILE,
+    SUMMARY_FILE,
+    TRAIN_FILE,
+    VALIDATION_FILE,
+)
+from pipeline.recorded.rows import ROW_COLUMNS
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.feedback_files import feedback_files, patterns_of, read_records
 from pipeline.stages.links import shown_path, tell_links
@@ -34,19 +46,12 @@ from pipeline.store import atomic
 from pipeline.store.hashing import checkpoint_hash, sha256_file, sha256_json
 from pipeline.store.stage_directory import read_stage, require_output
 from pipeline.store.tables import (
-    ColumnType,
     changed_input,
     read_parquet,
     write_jsonl,
     write_parquet,
 )
 
-ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
-TRAIN_FILE, VALIDATION_FILE = "train.parquet", "validation.parquet"
-FEEDBACK_INPUT, BASE_INPUT, ADOPTED_INPUT = "feedback ", "base checkpoint", "adopted checkpoint"
-CHANGES_INPUT = "label changes"
-"""How the record names inputs: each file of feedback after this word, checkpoints, and golden sets by path."""
-REJECTED_FILE, LABELS_FILE = "rejected.jsonl", "labels.json"
 MANY_NEW_LABELS = 100
 FEW_ROWS_A_LABEL = 2
 """A launch of less on average is warned of."""
@@ -103,11 +108,6 @@ def _inputs(context: RunContext) -> dict[str, str]:
     if context.label_changes.changes:
         inputs[CHANGES_INPUT] = sha256_json(context.label_changes.as_records())
     return inputs
-
-
-def is_other_input(name: str) -> bool:
-    """Whether a recorded input of this stage is no golden set."""
-    return name in (BASE_INPUT, ADOPTED_INPUT, CHANGES_INPUT) or name.startswith(FEEDBACK_INPUT)
 
 
 def _input_name(context: RunContext, month: Month, file: Path) -> str:

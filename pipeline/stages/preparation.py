@@ -1,5 +1,7 @@
 """What a month's training starts from: rows tokenised, head grown, anchor kept, Fisher aligned; done once."""
 
+from __future__ import annotations
+
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +13,9 @@ from typing import TYPE_CHECKING
 from pipeline.config import TrainSection
 from pipeline.feedback import Row, present_rows
 from pipeline.labels import LabelSet
-from pipeline.recorded.tables import examples, labels_of, rows_of, training_rows, validation_rows
+from pipeline.recorded.names import TRAIN_FILE, VALIDATION_FILE
+from pipeline.recorded.rows import examples, labels_of, rows_of, training_rows, validation_rows
 from pipeline.replay import replay_memory
-from pipeline.stages.ingest import TRAIN_FILE, VALIDATION_FILE
 from pipeline.stages.stage import RunContext
 from pipeline.store.base_models import base_location
 from pipeline.store.hashing import FISHER_FILE
@@ -40,8 +42,8 @@ MOST_TOLD = 5
 class Validation:
     """The validation rows to watch: this month's, and those of the months before."""
 
-    new: "Examples"
-    prior: "Examples"
+    new: Examples
+    prior: Examples
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,22 @@ class Prepared:
     """
 
     context: RunContext
-    classifier: "Classifier"
+    classifier: Classifier
     settings: TrainSection
-    train: "Examples"
+    train: Examples
     memory_rows: list[Row]
-    memory: "Examples"
+    memory: Examples
     validation: Validation
-    log_prior: "Tensor | None"
-    distillation: "Distillation | None"
-    anchor: "dict[str, Tensor]"
-    fisher: "dict[str, Tensor] | None"
-    frozen: "FrozenLayers | None"
+    log_prior: Tensor | None
+    distillation: Distillation | None
+    anchor: dict[str, Tensor]
+    fisher: dict[str, Tensor] | None
+    frozen: FrozenLayers | None
     champion: dict[str, tuple[int, ...]]
-    center: "dict[str, Tensor] | None" = None
+    center: dict[str, Tensor] | None = None
     closed: tuple[int, ...] = ()
 
-    def penalty(self) -> "Consolidation | None":
+    def penalty(self) -> Consolidation | None:
         """The recipe's penalty; None for none, and at launch."""
         from pipeline.ewc.l2sp import equal_importance
         from pipeline.modeling.head import trained_parameters
@@ -86,7 +88,7 @@ class Prepared:
         anchor = {n: self.anchor[n] for n in trained_parameters(self.classifier.model, recipe.layers)}
         return Consolidation(anchor, equal_importance(self.champion, anchor), recipe.l2sp_lambda)
 
-    def consolidation(self, lambda_: float) -> "Consolidation | None":
+    def consolidation(self, lambda_: float) -> Consolidation | None:
         """The recipe's EWC penalty at a configured lambda; None without a Fisher."""
         from pipeline.ewc.penalty import raw_lambda
         from pipeline.modeling.head import head_parameters, trained_parameters
@@ -110,11 +112,11 @@ class Prepared:
 
     def fit(
         self,
-        consolidation: "Consolidation | None",
+        consolidation: Consolidation | None,
         *,
         watched: Validation,
-        resumption: "Resumption | None" = None,
-    ) -> "TrainingResult":
+        resumption: Resumption | None = None,
+    ) -> TrainingResult:
         """Train the classifier, from the weights that it now has, as the recipe says."""
         from pipeline.modeling.device import autocast_dtype
         from pipeline.modeling.training import Replay, finetune
@@ -138,14 +140,14 @@ class Prepared:
                 resumption=resumption,
             )
 
-    def _open_ids(self) -> "Tensor | None":
+    def _open_ids(self) -> Tensor | None:
         import torch
 
         from pipeline.modeling.closed_labels import open_ids
 
         return torch.tensor(open_ids(len(self.classifier.labels), self.closed)) if self.closed else None
 
-    def looked_up(self) -> "AbstractContextManager[None]":
+    def looked_up(self) -> AbstractContextManager[None]:
         """While open, the classifier's frozen layers are looked up instead of run, for the rows made ready."""
         return self.frozen.looked_up(self.classifier.model) if self.frozen is not None else nullcontext()
 
@@ -177,7 +179,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     require_length(classifier.model, config.model.max_length)
     classifier.model.to(choose_device(context.device))
 
-    def tokenised(rows: list[Row]) -> "Examples":
+    def tokenised(rows: list[Row]) -> Examples:
         return examples(classifier.tokenizer, rows, labels, config.model.max_length)
 
     train = tokenised(_training_rows(context))
@@ -240,7 +242,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     )
 
 
-def relabelled(context: RunContext, classifier: "Classifier") -> "Classifier":
+def relabelled(context: RunContext, classifier: Classifier) -> Classifier:
     """The base classifier with the changes of labels that are in force in the month."""
     from pipeline.modeling.closed_labels import with_label_changes
 
@@ -276,9 +278,7 @@ def _present_table(context: RunContext, checkpoint: CheckpointRef) -> list[Row]:
     return present_rows(training_rows(context.workspace.attempt(checkpoint.attempt)), context.label_changes)
 
 
-def _distillation(
-    context: RunContext, answers: "Tensor", train: "Examples", memory: "Examples"
-) -> "Distillation":
+def _distillation(context: RunContext, answers: Tensor, train: Examples, memory: Examples) -> Distillation:
     """The champion's answers, [N, C] before its head grew, for the month's rows and then the replayed ones."""
     import torch
 
@@ -303,11 +303,11 @@ def _distillation(
 
 def _replayed_by_interference(
     context: RunContext,
-    logits: "Tensor",
-    train: "Examples",
-    memory: "Examples",
-    taught: "Distillation | None",
-) -> "tuple[Examples, Distillation | None]":
+    logits: Tensor,
+    train: Examples,
+    memory: Examples,
+    taught: Distillation | None,
+) -> tuple[Examples, Distillation | None]:
     """The memory with those rows more than once that the month's labels pull at, and the champion's answers for it.
 
     Args:
@@ -331,7 +331,7 @@ def _replayed_by_interference(
     return memory + more, taught
 
 
-def _log_prior(context: RunContext, train: "Examples", memory: "Examples", classes: int) -> "Tensor":
+def _log_prior(context: RunContext, train: Examples, memory: Examples, classes: int) -> Tensor:
     from pipeline.ewc.prior import log_prior
 
     return log_prior(
@@ -345,13 +345,13 @@ def _log_prior(context: RunContext, train: "Examples", memory: "Examples", class
 
 def _with_new_labels(
     context: RunContext,
-    classifier: "Classifier",
+    classifier: Classifier,
     labels: LabelSet,
-    train: "Examples",
-    memory: "Examples",
-    features: "Tensor",
-    prior: "Tensor | None",
-) -> "Classifier":
+    train: Examples,
+    memory: Examples,
+    features: Tensor,
+    prior: Tensor | None,
+) -> Classifier:
     from pipeline.modeling.new_labels import with_new_labels
 
     new_per_step = context.config.train.batch_size
@@ -368,7 +368,7 @@ def _with_new_labels(
     )
 
 
-def _aligned_fisher(file: Path, anchor: "dict[str, Tensor]") -> "dict[str, Tensor]":
+def _aligned_fisher(file: Path, anchor: dict[str, Tensor]) -> dict[str, Tensor]:
     """A Fisher on the device of the anchor, its rows aligned to the grown head."""
     from pipeline.ewc.growth import aligned_rows
     from pipeline.store.fisher_file import read_fisher
@@ -380,14 +380,14 @@ def _aligned_fisher(file: Path, anchor: "dict[str, Tensor]") -> "dict[str, Tenso
 
 
 def _separate_months(
-    context: RunContext, anchor: "dict[str, Tensor]"
-) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
+    context: RunContext, anchor: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Fisher and anchor that stand for every ancestor's own, which are read one after the other."""
     from pipeline.ewc.separate import collapsed
     from pipeline.modeling.checkpoint import load_classifier
     from pipeline.store.fisher_file import read_fisher
 
-    def months() -> "Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]":
+    def months() -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         for ancestor in context.line:
             verify_checkpoint(context.workspace, ancestor)
             folder = context.workspace.resolve(ancestor.path)

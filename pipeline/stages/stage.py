@@ -13,8 +13,8 @@ from pipeline.progress import Progress
 from pipeline.recipe import MonthContents, Recipe, recipe_for
 from pipeline.recorded.lineage import ancestors, label_changes
 from pipeline.recorded.month_contents import recorded_contents
-from pipeline.store.records import CheckpointRef, StageRecord
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.records import CheckpointRef, Environment, StageRecord
+from pipeline.store.run_directory import RunDirectory, StageName, Workspace
 from pipeline.store.stage_directory import read_stage
 
 CODE_VERSION = "4"
@@ -89,14 +89,26 @@ class RunContext:
             return self.label_changes
         return self.label_changes.between(Month.parse(self.base.month), self.month)
 
-    def output(self, stage: str) -> Path:
+    def output(self, stage: StageName) -> Path:
         """The folder of a finished stage of this attempt."""
         return self.attempt.stage(stage)
 
-    def outputs_of(self, stage: str) -> Mapping[str, str]:
+    def outputs_of(self, stage: StageName) -> Mapping[str, str]:
         """The recorded output hashes of a finished stage of this attempt, as `STAGE/FILE`."""
         record = read_stage(self.output(stage))
         return {f"{stage}/{name}": digest for name, digest in (record.outputs if record else {}).items()}
+
+    def environment(self, *, threads: int) -> Environment:
+        """What the bits depend on beside code, configuration, data and seed: this process and its machine."""
+        from pipeline.modeling.device import autocast_dtype, choose_device, torch_facts
+        from pipeline.store.environment import gather_environment
+
+        device = choose_device(self.device)
+        section = self.config.train if self.launch is None else self.config.launch
+        precision = "bf16" if autocast_dtype(section.precision, device) is not None else "fp32"
+        return gather_environment(
+            device=str(device), precision=precision, threads=threads, torch_facts=torch_facts()
+        )
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,7 @@ class Stage:
         resumable: an interrupted body finds again what it left in the `resume/` folder.
     """
 
-    name: str
+    name: StageName
     reads: str
     writes: str
     inputs: Callable[[RunContext], dict[str, str]]

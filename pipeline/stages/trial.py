@@ -1,5 +1,7 @@
 """A month made ready once and trained several times: one ingest, one Fisher, one tokenisation."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError
 from pipeline.recorded.lineage import ancestors
-from pipeline.stages.fisher import FisherSettings, ensure_fisher
+from pipeline.stages.fisher import ensure_fisher
+from pipeline.stages.fisher_pass import FisherSettings
 from pipeline.stages.preparation import Prepared, Validation, prepare
 from pipeline.stages.stage import RunContext
 from pipeline.store.fisher_file import read_fisher
@@ -29,10 +32,10 @@ DIRECTIONAL_STEP = 0.01
 class Losses:
     """Cross-entropy in nats [N] and whether each row is right [N], on the prior months' and the new rows."""
 
-    prior: "Tensor"
-    prior_right: "Tensor"
-    new: "Tensor"
-    new_right: "Tensor"
+    prior: Tensor
+    prior_right: Tensor
+    new: Tensor
+    new_right: Tensor
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Trial:
     """
 
     ready: Prepared
-    fisher: "dict[str, Tensor]"
-    weights: "dict[str, Tensor]"
+    fisher: dict[str, Tensor]
+    weights: dict[str, Tensor]
     months: float
 
     @property
@@ -56,27 +59,27 @@ class Trial:
         return self.ready.context
 
     @property
-    def classifier(self) -> "Classifier":
+    def classifier(self) -> Classifier:
         return self.ready.classifier
 
     @property
-    def train(self) -> "Examples":
+    def train(self) -> Examples:
         return self.ready.train
 
     @property
-    def anchor(self) -> "dict[str, Tensor]":
+    def anchor(self) -> dict[str, Tensor]:
         """theta*, all parameters, the new labels' rows among them."""
         return self.ready.anchor
 
     @property
-    def prior_rows(self) -> "Examples":
+    def prior_rows(self) -> Examples:
         return self.ready.validation.prior
 
     @property
-    def new_rows(self) -> "Examples":
+    def new_rows(self) -> Examples:
         return self.ready.validation.new
 
-    def weights_at(self, lambda_: float) -> "dict[str, Tensor]":
+    def weights_at(self, lambda_: float) -> dict[str, Tensor]:
         """Train from the anchor at a lambda, as the monthly job would; the trained parameters, copied."""
         from pipeline.modeling.batches import Examples
 
@@ -88,7 +91,7 @@ class Trial:
         named = dict(self.classifier.model.named_parameters())
         return {name: named[name].detach().clone() for name in self.fisher}
 
-    def put(self, weights: "Mapping[str, Tensor]") -> None:
+    def put(self, weights: Mapping[str, Tensor]) -> None:
         """Overwrite the classifier's parameters of these names."""
         import torch
 
@@ -97,12 +100,12 @@ class Trial:
                 if name in weights:
                     parameter.copy_(weights[name])
 
-    def measure(self, weights: "Mapping[str, Tensor]") -> Losses:
+    def measure(self, weights: Mapping[str, Tensor]) -> Losses:
         """Forward passes with these weights over both validation sets."""
         self.put(weights)
         return Losses(*self._losses(self.prior_rows), *self._losses(self.new_rows))
 
-    def directional(self, change: "Mapping[str, Tensor]") -> tuple[float, float]:
+    def directional(self, change: Mapping[str, Tensor]) -> tuple[float, float]:
         """Slope and curvature of the prior rows' loss along a change from the anchor, in nats."""
         from pipeline.ewc.lambda_path import directional_change
 
@@ -111,7 +114,7 @@ class Trial:
         near = self._logits(self.prior_rows)
         return directional_change(here, near, _ids(self.prior_rows), step=DIRECTIONAL_STEP)
 
-    def training_loss(self, weights: "Mapping[str, Tensor]") -> float:
+    def training_loss(self, weights: Mapping[str, Tensor]) -> float:
         """Mean loss over the month's own training rows, with the balance of the labels, in nats."""
         from torch.nn import functional as F
 
@@ -121,7 +124,7 @@ class Trial:
             adjusted = adjusted + self.ready.log_prior.cpu()
         return float(F.cross_entropy(adjusted, _ids(self.train)))
 
-    def new_fisher(self, estimator: str, samples: int) -> "FisherEstimate":
+    def new_fisher(self, estimator: str, samples: int) -> FisherEstimate:
         """The Fisher at the anchor over at most `samples` of the month's rows."""
         from pipeline.ewc.fisher import fisher_diagonal
         from pipeline.modeling.batches import keyed_batches
@@ -139,18 +142,18 @@ class Trial:
             )
 
     @cached_property
-    def _at_anchor(self) -> "Tensor":
+    def _at_anchor(self) -> Tensor:
         """The anchor's logits of the prior rows."""
         self.put(self.anchor)
         return self._logits(self.prior_rows)
 
-    def _logits(self, rows: "Examples") -> "Tensor":
+    def _logits(self, rows: Examples) -> Tensor:
         from pipeline.modeling.prediction import logits
 
         with self.ready.looked_up():
             return logits(self.classifier, rows.encoded)
 
-    def _losses(self, rows: "Examples") -> "tuple[Tensor, Tensor]":
+    def _losses(self, rows: Examples) -> tuple[Tensor, Tensor]:
         from torch.nn import functional as F
 
         found, ids = self._logits(rows), _ids(rows)
@@ -199,13 +202,13 @@ def penalised(context: RunContext) -> RunContext:
     return replace(context, config=config.model_copy(update={"arm": arm, "ewc": ewc}))
 
 
-def _ids(rows: "Examples") -> "Tensor":
+def _ids(rows: Examples) -> Tensor:
     import torch
 
     return torch.tensor(rows.label_ids, dtype=torch.int64)
 
 
-def evenly(rows: "Examples", count: int) -> "Examples":
+def evenly(rows: Examples, count: int) -> Examples:
     """At most `count` of the rows, evenly spaced."""
     from pipeline.modeling.batches import Examples
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
 from pipeline.months import Month
@@ -15,7 +16,8 @@ from pipeline.store.records import CheckpointRef, Manifest, read_record, read_re
 from pipeline.store.refusals import explained
 from pipeline.store.remaking import MONTH_FORM, remaking
 
-STAGES = ("ingest", "fisher", "finetune", "eval")
+StageName = Literal["ingest", "fisher", "finetune", "eval"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
 """The stages' folders, in the order in which they run."""
 
 logger = logging.getLogger("retrain")

@@ -3,6 +3,8 @@
 pyarrow is imported inside functions only: commands that need no table start without it.
 """
 
+from __future__ import annotations
+
 import csv
 import io
 import itertools
@@ -257,7 +259,7 @@ def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
         raise BadData(f"{path}: cannot be decoded as Parquet: {_first_line(error)}") from None
 
 
-def _check_parquet(path: Path, metadata: "pa.FileMetaData", schema: "pa.Schema") -> None:
+def _check_parquet(path: Path, metadata: pa.FileMetaData, schema: pa.Schema) -> None:
     """Refuse by what the file says of itself, before anything is decoded."""
     if metadata.num_rows > ROW_LIMIT:
         raise BadData(
@@ -275,7 +277,7 @@ def _check_parquet(path: Path, metadata: "pa.FileMetaData", schema: "pa.Schema")
             raise BadData(f"{path}: column {field.name!r} is {field.type}; text, numbers and times are read")
 
 
-def _is_scalar_type(kind: "pa.DataType") -> bool:
+def _is_scalar_type(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     types = pa.types
@@ -284,7 +286,7 @@ def _is_scalar_type(kind: "pa.DataType") -> bool:
     return bool(types.is_timestamp(kind) or types.is_date(kind) or types.is_null(kind))
 
 
-def _is_text_type(kind: "pa.DataType") -> bool:
+def _is_text_type(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
@@ -292,7 +294,7 @@ def _is_text_type(kind: "pa.DataType") -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _decoded_bytes(column: "pa.Array") -> int:
+def _decoded_bytes(column: pa.Array) -> int:
     """The bytes that a column takes once its dictionary is written out."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -303,7 +305,7 @@ def _decoded_bytes(column: "pa.Array") -> int:
     return pc.sum(pc.take(lengths, column.indices)).as_py() or 0
 
 
-def _plain_batch(batch: "pa.RecordBatch") -> "pa.RecordBatch":
+def _plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with dictionaries written out, and times in microseconds, as Python's own are."""
     import pyarrow as pa
 

@@ -13,7 +13,7 @@ from pipeline.config import load_config
 from pipeline.errors import BadConfig, UsageError
 from pipeline.experiments.tune import TuneSettings, frontier, tune_month, tuned_key, write_choice
 from pipeline.month.decision import Request
-from pipeline.month.month import month_context
+from pipeline.month.run import month_context
 from pipeline.months import Month
 from pipeline.recorded.tune_record import TuneResult, recorded_frontier, save_tuning
 from pipeline.stages.stage import RunContext

@@ -7,7 +7,8 @@ import pytest
 from pipeline.config import load_config
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
 from pipeline.labels import LabelSet
-from pipeline.recorded.gate_evidence import PREDICTIONS_FILE, Answers, gate_limits, held_rows, worn_rows
+from pipeline.recorded.gate_evidence import Answers, gate_limits, held_rows, worn_rows
+from pipeline.recorded.names import PREDICTIONS_FILE
 from pipeline.store.records import CheckpointRef, StageRecord
 from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import commit_stage, open_stage

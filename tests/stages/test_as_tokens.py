@@ -81,7 +81,7 @@ def test_no_row_that_is_set_aside_is_a_kept_row_to_the_model(launched: Path, eye
     done = call("ingest", "--month", "2026-02", "-w", launched, *("-o", "ingest.golden_fraction=0.4"))
     assert done.code == 0, done.err
     folder = launched / "runs/2026-02/001/ingest"
-    from pipeline.recorded.tables import rows_of
+    from pipeline.recorded.rows import rows_of
 
     kept = [r.text for name in ("train.parquet", "validation.parquet") for r in rows_of(folder, name)]
     aside = [str(r["text"]) for r in toy.read_jsonl(folder / "golden.jsonl")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import BadData
-from pipeline.recorded.tables import rows_of
+from pipeline.recorded.rows import rows_of
 from pipeline.store.hashing import sha256_file
 from pipeline.store.stage_directory import open_stage, require_stage
 from tests import toy
@@ -25,7 +25,7 @@ def once_recorded(monkeypatch: pytest.MonkeyPatch) -> When:
                 act()
             return open_stage(target, *args, **kwargs)  # type: ignore[arg-type]
 
-        monkeypatch.setattr("pipeline.month.month.open_stage", opened)
+        monkeypatch.setattr("pipeline.month.run.open_stage", opened)
 
     return arrange
 

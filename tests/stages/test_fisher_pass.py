@@ -16,9 +16,8 @@ from pipeline.modeling import memory
 from pipeline.modeling.batches import MOST_TOKENS
 from pipeline.modeling.checkpoint import load_language_model
 from pipeline.progress import silent
-from pipeline.recorded.tables import training_rows
-from pipeline.stages.fisher import FisherSettings
-from pipeline.stages.fisher_pass import FisherPass, estimate_fisher
+from pipeline.recorded.rows import training_rows
+from pipeline.stages.fisher_pass import FisherPass, FisherSettings, estimate_fisher
 from pipeline.store.run_directory import Workspace
 from tests import language_models
 

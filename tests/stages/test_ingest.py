@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import NoInput
 from pipeline.feedback import Row
 from pipeline.months import Month
-from pipeline.recorded.tables import rows_of
+from pipeline.recorded.rows import rows_of
 from pipeline.stages.feedback_files import feedback_files
 from pipeline.store.run_directory import Workspace
 from tests import toy

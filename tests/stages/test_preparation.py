@@ -11,7 +11,7 @@ from pipeline.config import load_config
 from pipeline.ewc.growth import aligned_rows
 from pipeline.ewc.penalty import penalty
 from pipeline.modeling.checkpoint import load_classifier
-from pipeline.month.month import month_context
+from pipeline.month.run import month_context
 from pipeline.months import Month
 from pipeline.stages.preparation import Prepared, prepare
 from pipeline.store.fisher_file import read_fisher

@@ -1,5 +1,7 @@
 """What a Fisher computation takes in and gives back, and the sums in between."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -59,7 +61,7 @@ class FisherSums:
     """How many examples had a backward pass, if not all."""
 
     @classmethod
-    def zeros(cls, parameters: Mapping[str, nn.Parameter]) -> "FisherSums":
+    def zeros(cls, parameters: Mapping[str, nn.Parameter]) -> FisherSums:
         """Empty sums in the accumulation dtype of each parameter."""
         return cls({name: torch.zeros_like(p, dtype=accumulation_dtype(p)) for name, p in parameters.items()})
 

@@ -14,7 +14,7 @@ from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.gate_evidence import gate_limits, held_rows, present_names, worn_rows
 from pipeline.recorded.golden_sets import golden_file, present_golden_sets, read_golden
 from pipeline.recorded.lineage import ancestors, label_changes, require_sound
-from pipeline.recorded.tables import labels_of
+from pipeline.recorded.rows import labels_of
 from pipeline.stages.evaluate import answers, compare, present_answers, unknown_labels
 from pipeline.store.records import Manifest
 from pipeline.store.run_directory import Found, Workspace

@@ -16,8 +16,8 @@ from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.recipe import unprotected_growth
 from pipeline.recorded.lineage import base_for, require_no_gap
-from pipeline.stages.environment import environment_of
-from pipeline.stages.evaluate import EVALUATE, earlier_scorecards, losing_refusals
+from pipeline.recorded.scorecards import earlier_scorecards, losing_refusals
+from pipeline.stages.evaluate import EVALUATE
 from pipeline.stages.feedback_files import require_feedback
 from pipeline.stages.finetune import FINETUNE
 from pipeline.stages.fisher import FISHER
@@ -169,7 +169,7 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
         # the page shows them beside this month's: what it could not tell of is not promoted
         earlier_scorecards(context.workspace, context.month)
     # before anything is written, so that a device that is lacking leaves nothing behind
-    environment = environment_of(context, threads=request.threads)
+    environment = context.environment(threads=request.threads)
     if any(step.runs and step.finished for step in steps) or (
         manifest is not None and manifest.status == "finished"
     ):
@@ -198,9 +198,10 @@ def _left_by(manifest: Manifest, context: RunContext, stages: Sequence[Stage], r
     """
     if manifest.status == "finished" or not request.command or manifest.command != request.command:
         return False
-    names = [stage.name for stage in stages]
-    wanted = names[: names.index(request.until) + 1] if request.until is not None else names
-    return request.until is None or any(read_stage(context.output(name)) is None for name in wanted)
+    if request.until is None:
+        return True
+    last = next(index for index, stage in enumerate(stages) if stage.name == request.until)
+    return any(read_stage(context.output(stage.name)) is None for stage in stages[: last + 1])
 
 
 def _require_stages(request: Request, stages: Sequence[Stage]) -> None:
@@ -298,7 +299,7 @@ def _empty_month(context: RunContext, *, request: Request, clock: Clock) -> Outc
             return finished_before(context, manifest, request=request, clock=clock)
         context = replace(context, attempt=context.workspace.new_attempt(context.month))
     atomic.make_folder(context.attempt.folder)
-    manifest = _started(context, request, (), environment_of(context, threads=request.threads))
+    manifest = _started(context, request, (), context.environment(threads=request.threads))
     context.attempt.write_manifest(manifest.model_copy(update={"status": "finished", "exit_code": DONE}))
     Journal(context.attempt, clock).tell(
         "finished", f"{context.month}: no feedback, nothing to learn", status="empty"

@@ -1,17 +1,23 @@
 """The tables that ingest wrote, read back as rows and as tokenised examples."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.feedback import Row
 from pipeline.labels import LabelSet
-from pipeline.stages.ingest import LABELS_FILE, TRAIN_FILE, VALIDATION_FILE
+from pipeline.recorded.names import LABELS_FILE, TRAIN_FILE, VALIDATION_FILE
 from pipeline.store import atomic
 from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import require_output, require_stage
-from pipeline.store.tables import read_parquet
+from pipeline.store.tables import ColumnType, read_parquet
+
+ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
+"""The columns of every table of rows."""
 
 if TYPE_CHECKING:
     from pipeline.modeling.batches import Examples
@@ -52,7 +58,7 @@ def validation_rows(workspace: Workspace, line: Sequence[CheckpointRef]) -> list
     ]
 
 
-def examples(tokenizer: Any, rows: Sequence[Row], labels: LabelSet, max_length: int) -> "Examples":
+def examples(tokenizer: Any, rows: Sequence[Row], labels: LabelSet, max_length: int) -> Examples:
     """Rows as tokenised examples, in the given order."""
     from pipeline.modeling.batches import Examples, encode
 
