@@ -13,7 +13,7 @@ from pipeline.errors import TrainingDiverged
 from pipeline.modeling.batches import Examples
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.prediction import mean_loss
-from pipeline.modeling.trainer_checkpoints import MetricRow
+from pipeline.modeling.resume import MetricRow
 
 
 class MeasuresPenalty(Protocol):

@@ -23,7 +23,23 @@ REQUIRED = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"
 KEPT = 2
 """Complete checkpoints that are kept: should the newest be damaged, the one before it serves."""
 
+MetricRow = dict[str, int | float]
 _NAME = re.compile(r"\Acheckpoint-([0-9]{1,12})\Z")
+
+
+@dataclass(frozen=True)
+class LossesSoFar:
+    """The task losses that a Trainer has summed.
+
+    Attributes:
+        since_log: of the steps after `last_logged`.
+        before: of the steps up to it.
+        last_logged: the step of the last row of metrics.
+    """
+
+    since_log: float
+    before: float
+    last_logged: int
 
 
 class ResumeRecord(Record):
@@ -39,8 +55,13 @@ class ResumeRecord(Record):
     loss_before: float
     """Sum of the task losses of the steps up to `last_logged`."""
     last_logged: int
-    metrics: tuple[dict[str, int | float], ...]
+    metrics: tuple[MetricRow, ...]
     files: dict[RelativePath, Sha256]
+
+    @property
+    def losses(self) -> LossesSoFar:
+        """What the Trainer has to be given back."""
+        return LossesSoFar(self.loss_since_log, self.loss_before, self.last_logged)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ class Distillation:
 
 
 def mean_task_loss(
-    outputs: Any,
+    logits: Tensor,
     labels: Tensor,
     num_items_in_batch: Tensor | int | None = None,
     *,
@@ -47,7 +46,7 @@ def mean_task_loss(
     last micro-batch weighs what its rows weigh. `log_prior` [C] is added to the logits (balanced softmax).
     """
     count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
-    logits = outputs["logits"].float()
+    logits = logits.float()
     if log_prior is not None:
         logits = logits + log_prior.to(logits.device)
     return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing) / count
@@ -71,32 +70,41 @@ class TaskLoss:
     ) -> None:
         self.label_smoothing, self.log_prior, self.distillation = label_smoothing, log_prior, distillation
         self.open_ids = open_ids
-        self.rows: Tensor | None = None
         if open_ids is not None and log_prior is not None:
             self.log_prior = log_prior[open_ids]
 
     def __call__(
-        self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        rows: Tensor | None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
+        """The loss of a micro-batch.
+
+        Args:
+            logits: [B, C].
+            labels: int64 [B].
+            rows: int64 [B], the rows' positions among all that are learned: where the teacher finds its answers.
+            num_items_in_batch: rows of the whole optimizer step; None for B.
+        """
         if self.open_ids is not None:
             ids = self.open_ids.to(labels.device)
-            outputs = {"logits": outputs["logits"][:, ids]}
-            labels = torch.searchsorted(ids, labels)
+            logits, labels = logits[:, ids], torch.searchsorted(ids, labels)
         loss = mean_task_loss(
-            outputs,
+            logits,
             labels,
             num_items_in_batch,
             label_smoothing=self.label_smoothing,
             log_prior=self.log_prior,
         )
-        if self.distillation is None or self.rows is None:
+        if self.distillation is None or rows is None:
             return loss
-        logits, rows = outputs["logits"].float(), self.rows.cpu()
         count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
         soft = distillation_loss(
-            logits,
-            self.distillation.teacher[rows].to(logits.device),
-            self.distillation.weights[rows].to(logits.device),
+            logits.float(),
+            self.distillation.teacher[rows.cpu()].to(logits.device),
+            self.distillation.weights[rows.cpu()].to(logits.device),
             self.distillation.temperature,
         )
         return loss + soft / count

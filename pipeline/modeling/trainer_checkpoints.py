@@ -7,19 +7,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
 from pipeline.errors import TrainingDiverged
 from pipeline.modeling.interruption import DeferredSignals
-from pipeline.modeling.resume import ResumeRecord, Resumption, writing
+from pipeline.modeling.resume import MetricRow, ResumeRecord, Resumption, writing
+from pipeline.modeling.trainer import ConsolidatingTrainer
 from pipeline.store.hashing import sha256_json
 
 CHECKPOINT_SECONDS = 60.0
 """Work that a killed training loses at most, beside the step and the checkpoint that were under way."""
-
-MetricRow = dict[str, int | float]
 
 
 class TrainerCheckpoints(TrainerCallback):
@@ -43,21 +41,15 @@ class TrainerCheckpoints(TrainerCallback):
         self.measured = measured
         self._last = time.monotonic()
 
-    def restore_losses(self, trainer: Any, record: ResumeRecord) -> None:
-        """Put back what the Trainer forgets when it resumes: the losses since the last row of metrics."""
-        trainer._tr_loss = torch.tensor(record.loss_since_log, device=trainer.args.device)
-        trainer._total_loss_scalar = record.loss_before
-        trainer._globalstep_last_logged = record.last_logged
-        trainer._initial_global_step = 0
-
-    def save(self, trainer: Any, save_trainer_files: Callable[[], None]) -> None:
+    def save(self, trainer: ConsolidatingTrainer, save_trainer_files: Callable[[], None]) -> None:
         """Write one checkpoint, its record last.
 
         Raises:
             TrainingDiverged: the loss is not finite; such a state is never gone on from.
             AccessDenied, CannotWrite: the disk refuses.
         """
-        if not math.isfinite(trainer._tr_loss.item()):
+        losses = trainer.losses()
+        if not math.isfinite(losses.since_log):
             raise TrainingDiverged(
                 f"training diverged by step {trainer.state.global_step}: the loss is not finite; nothing was "
                 "promoted. Lower train.learning_rate or the lambda that the log names, or look for damaged rows in the training table"
@@ -72,9 +64,9 @@ class TrainerCheckpoints(TrainerCallback):
                 step=trainer.state.global_step,
                 accumulation=self.accumulation,
                 fingerprint=self.resumption.fingerprint,
-                loss_since_log=trainer._tr_loss.item(),
-                loss_before=trainer._total_loss_scalar,
-                last_logged=trainer._globalstep_last_logged,
+                loss_since_log=losses.since_log,
+                loss_before=losses.before,
+                last_logged=losses.last_logged,
                 metrics=tuple(rows),
                 files={},
             ),

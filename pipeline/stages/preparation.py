@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from pipeline.modeling.batches import Examples
     from pipeline.modeling.checkpoint import Classifier
     from pipeline.modeling.frozen_layers import FrozenLayers
+    from pipeline.modeling.penalty_callback import Consolidation
     from pipeline.modeling.resume import Resumption
     from pipeline.modeling.task_loss import Distillation
-    from pipeline.modeling.training import Consolidation, TrainingResult
+    from pipeline.modeling.training import TrainingResult
 
 
 logger = logging.getLogger("retrain")
@@ -80,7 +81,7 @@ class Prepared:
         """The recipe's penalty; None for none, and at launch."""
         from pipeline.ewc.l2sp import equal_importance
         from pipeline.modeling.head import trained_parameters
-        from pipeline.modeling.training import Consolidation
+        from pipeline.modeling.penalty_callback import Consolidation
 
         recipe = self.context.recipe
         if self.context.base is None or not recipe.l2sp_lambda:
@@ -92,7 +93,7 @@ class Prepared:
         """The recipe's EWC penalty at a configured lambda; None without a Fisher."""
         from pipeline.ewc.penalty import raw_lambda
         from pipeline.modeling.head import head_parameters, trained_parameters
-        from pipeline.modeling.training import Consolidation
+        from pipeline.modeling.penalty_callback import Consolidation
 
         if self.fisher is None:
             return None
@@ -119,26 +120,21 @@ class Prepared:
     ) -> TrainingResult:
         """Train the classifier, from the weights that it now has, as the recipe says."""
         from pipeline.modeling.device import autocast_dtype
-        from pipeline.modeling.training import Replay, finetune
+        from pipeline.modeling.training import Objective, Replay, Training
 
+        per_step = self.context.recipe.replayed_per_step
+        training = Training(
+            self.classifier,
+            self.train,
+            watched,
+            settings=self.settings,
+            objective=Objective(consolidation, self.log_prior, self.distillation, self._open_ids()),
+            seed=self.context.config.seed,
+            autocast=autocast_dtype(self.settings.precision, self.classifier.model.device),
+            replay=Replay(self.memory, per_step) if len(self.memory) else None,
+        )
         with self.looked_up():
-            return finetune(
-                self.classifier,
-                self.train,
-                watched,
-                settings=self.settings,
-                consolidation=consolidation,
-                seed=self.context.config.seed,
-                autocast=autocast_dtype(self.settings.precision, self.classifier.model.device),
-                replay=Replay(self.memory, self.context.recipe.replayed_per_step)
-                if len(self.memory)
-                else None,
-                log_prior=self.log_prior,
-                distillation=self.distillation,
-                open_ids=self._open_ids(),
-                progress=self.context.progress,
-                resumption=resumption,
-            )
+            return training.run(progress=self.context.progress, resumption=resumption)
 
     def _open_ids(self) -> Tensor | None:
         import torch

@@ -76,13 +76,13 @@ def test_a_second_signal_stops_at_once(launched: Path, tmp_path: Path, undisturb
 
 SLOW = """
 import sys, time
-from pipeline.modeling import training
-step = training.ConsolidatingTrainer.training_step
+from pipeline.modeling import trainer
+step = trainer.ConsolidatingTrainer.training_step
 def slow(self, *a, **k):
     print("training", flush=True)
     time.sleep(0.5)
     return step(self, *a, **k)
-training.ConsolidatingTrainer.training_step = slow
+trainer.ConsolidatingTrainer.training_step = slow
 from cli.main import run_retrain
 sys.argv = ["retrain", *sys.argv[1:]]
 run_retrain()

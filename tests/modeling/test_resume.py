@@ -16,14 +16,15 @@ from torch import Tensor
 from pipeline.config import TrainSection
 from pipeline.errors import BadConfig, CannotWrite, StoppedBySignal, TrainingDiverged
 from pipeline.labels import LabelSet
-from pipeline.modeling import trainer_checkpoints, training
+from pipeline.modeling import trainer, trainer_checkpoints, training
 from pipeline.modeling.batches import Examples, encode
 from pipeline.modeling.checkpoint import Classifier, new_classifier
 from pipeline.modeling.head import trained_parameters
 from pipeline.modeling.interruption import is_out_of_memory, more_accumulation
 from pipeline.modeling.metrics import Metric
+from pipeline.modeling.penalty_callback import Consolidation, PenaltyCallback
 from pipeline.modeling.resume import RECORD_FILE, REQUIRED, Resumption
-from pipeline.modeling.training import Consolidation, Replay, TrainingResult, finetune
+from pipeline.modeling.training import Objective, Replay, Training, TrainingResult
 from pipeline.store import atomic
 from tests import toy
 
@@ -69,17 +70,15 @@ def train(base: Path, rows: tuple[list[toy.Row], LabelSet]) -> Callable[..., Tra
         settings = SETTINGS.model_copy(update=changes)
         held = trained_parameters(model, settings.layers)
         weights = {name: torch.full_like(anchor[name], 0.5) for name in held}
-        result = finetune(
+        result = Training(
             classifier,
             examples(classifier, table[:28], labels),
             Validation(examples(classifier, table[28:34], labels), Examples((), (), ())),
             settings=settings,
-            consolidation=Consolidation(anchor, weights, lambda_, form),
+            objective=Objective(Consolidation(anchor, weights, lambda_, form)),
             seed=7,
-            autocast=None,
             replay=Replay(examples(classifier, table[34:50], labels), 4),
-            resumption=resumption,
-        )
+        ).run(resumption=resumption)
         after = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         return Trained(after, result.metrics, result)
 
@@ -117,7 +116,7 @@ def stopped_at(step: int, monkeypatch: pytest.MonkeyPatch, signum: int = signal.
     """Send this process a signal within a step of the next training."""
     seen = 0
 
-    class Interrupting(training.PenaltyCallback):
+    class Interrupting(PenaltyCallback):
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             nonlocal seen
             super().on_pre_optimizer_step(args, state, control, **more)
@@ -338,7 +337,7 @@ def test_a_full_disk_while_saving_is_told_and_the_next_run_goes_on(
 def out_of_memory_at(step: int, largest: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Plant an out-of-memory error from a step on for micro-batches of more than `largest` rows."""
     sizes: list[int] = []
-    whole = training.ConsolidatingTrainer.training_step
+    whole = trainer.ConsolidatingTrainer.training_step
 
     def planted(self: Any, model: Any, inputs: dict[str, Tensor], *more: Any, **named: Any) -> Tensor:
         sizes.append(len(inputs["labels"]))
@@ -347,7 +346,7 @@ def out_of_memory_at(step: int, largest: int, monkeypatch: pytest.MonkeyPatch) -
         loss: Tensor = whole(self, model, inputs, *more, **named)
         return loss
 
-    monkeypatch.setattr(training.ConsolidatingTrainer, "training_step", planted)
+    monkeypatch.setattr(trainer.ConsolidatingTrainer, "training_step", planted)
     return sizes
 
 
@@ -397,7 +396,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory(
     def broken(self: Any, *_: Any, **__: Any) -> Tensor:
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(training.ConsolidatingTrainer, "training_step", broken)
+    monkeypatch.setattr(trainer.ConsolidatingTrainer, "training_step", broken)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         train()
 

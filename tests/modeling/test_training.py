@@ -21,8 +21,9 @@ from pipeline.ewc.penalty import penalty
 from pipeline.modeling.batches import Examples
 from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.metrics import Metric
+from pipeline.modeling.penalty_callback import Consolidation
 from pipeline.modeling.prediction import mean_loss, predict
-from pipeline.modeling.training import Consolidation, Replay, TrainingResult, finetune
+from pipeline.modeling.training import Objective, Replay, Training, TrainingResult
 from tests import toy
 from tests.modeling.conftest import LABELS, tokenised
 
@@ -57,16 +58,16 @@ def train(
     replay: Replay | None = None,
     **changes: Any,
 ) -> TrainingResult:
-    return finetune(
+    return Training(
         classifier,
         tokenised(classifier, rows),
         validation or Validation(),
         settings=settings(**changes),
-        consolidation=consolidation,
+        objective=Objective(consolidation),
         seed=seed,
         autocast=autocast,
         replay=replay,
-    )
+    ).run()
 
 
 def parameters(classifier: Classifier) -> dict[str, Tensor]:
