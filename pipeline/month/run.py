@@ -184,6 +184,7 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
                 with journal.keeping_failures(step.stage.name):
                     _run_stage(context, step, journal)
             if step.stage is INGEST:
+                context = context.ingested()
                 _tell_recipe(context, journal)
             if step.stage.name == request.until:
                 journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")

@@ -50,14 +50,14 @@ def _interpolate(ready: Prepared, steps: int) -> dict[str, Any]:
     candidate = {name: parameters[name].detach().clone() for name in names}
     losses = {}
     for alpha in alphas(steps):
-        interpolate_(parameters, ready.anchor, candidate, alpha)
+        interpolate_(parameters, ready.penalties.anchor, candidate, alpha)
         prior, new = (
             mean_loss(ready.classifier, rows.encoded, rows.label_ids) if len(rows) else 0.0
-            for rows in (ready.validation.prior, ready.validation.new)
+            for rows in (ready.rows.validation.prior, ready.rows.validation.new)
         )
         losses[alpha] = (prior, new)
     alpha = best_alpha(losses)
-    interpolate_(parameters, ready.anchor, candidate, alpha)
+    interpolate_(parameters, ready.penalties.anchor, candidate, alpha)
     tried = [{"alpha": a, "prior_loss": prior, "new_loss": new} for a, (prior, new) in losses.items()]
     return {"alpha": alpha, "tried": tried}
 
@@ -72,8 +72,8 @@ def _calibrate(ready: Prepared) -> dict[str, Any]:
     name, linear = head_linear(ready.classifier.model)
     if linear.bias is None:
         raise BadConfig(f"calibrate.new_labels: the head {name} has no bias to correct. Set it to false")
-    known = ready.champion[f"{name}.weight"][0]
-    rows = ready.validation.prior + ready.validation.new
+    known = ready.penalties.champion[f"{name}.weight"][0]
+    rows = ready.rows.validation.prior + ready.rows.validation.new
     if not len(rows):
         return {"offset": 0.0}
     offset = new_label_offset(

@@ -24,8 +24,9 @@ from pipeline.recorded.rows import ROW_COLUMNS
 from pipeline.stages.corrections import correct, correction_settings
 from pipeline.stages.fisher import recorded_fisher
 from pipeline.stages.links import tell_links
-from pipeline.stages.preparation import prepare, relabelled
+from pipeline.stages.preparation import prepare
 from pipeline.stages.stage import RunContext, Stage
+from pipeline.stages.starting_point import relabelled
 from pipeline.store import atomic
 from pipeline.store.base_models import base_hash
 from pipeline.store.checkpoints import copy_checkpoint
@@ -161,13 +162,13 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
         base = context.workspace.root / context.config.model.base
         tell_links(context.workspace, "finetune", [base, *sorted(base.glob("*"))])
     ready = prepare(context, fisher_file)
-    classifier, fisher = ready.classifier, ready.fisher
-    penalty = ready.penalty()
+    classifier, fisher = ready.classifier, ready.penalties.fisher
+    penalty = ready.penalties.of_recipe()
     if penalty is not None:
         atomic.write_json(folder / PENALTY_FILE, _penalty_record(context, penalty.lambda_))
     result = ready.fit(
         penalty,
-        watched=ready.validation,
+        watched=ready.rows.validation,
         resumption=_resumption(context, folder, classifier, ready.settings.layers),
     )
     corrections = correct(ready)
@@ -179,12 +180,14 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
             name: p for name, p in classifier.model.named_parameters() if fisher is None or name in fisher
         }
         # rows that were taken away would hide in their bias what the others did
-        moved, anchor = (without_rows(t, classifier.model, ready.closed) for t in (named, ready.anchor))
+        moved, anchor = (
+            without_rows(t, classifier.model, ready.closed) for t in (named, ready.penalties.anchor)
+        )
         deltas = group_deltas(moved, anchor, fisher)
     classifier.model.to("cpu")
     atomic.make_folder(target)
     save_classifier(classifier, target)
-    write_parquet(folder / REPLAY_FILE, [asdict(row) for row in ready.memory_rows], ROW_COLUMNS)
+    write_parquet(folder / REPLAY_FILE, [asdict(row) for row in ready.rows.remembered], ROW_COLUMNS)
     _save_reports(folder, result.metrics, deltas)
 
 

@@ -1,7 +1,9 @@
 """What a stage is: a frozen record of its name, what it reads and writes, and a plain function."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,15 +59,19 @@ class RunContext:
     refusals: int = 0
     inputs: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def contents(self) -> MonthContents | None:
-        """What the month brings; None before it is ingested."""
+        """What the month brings; None before it is ingested. Read once: see `ingested`."""
         return recorded_contents(self.output("ingest"))
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
-        """What the configured arm does about forgetting in this month."""
+        """What the configured arm does about forgetting in this month; resolved once, from `contents`."""
         return recipe_for(self.config, self.contents, refusals=self.refusals)
+
+    def ingested(self) -> RunContext:
+        """The context after the month was ingested, which knows what it brings."""
+        return replace(self)
 
     @property
     def uses_fisher(self) -> bool:

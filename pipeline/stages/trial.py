@@ -12,7 +12,8 @@ from pipeline.errors import UsageError
 from pipeline.recorded.lineage import ancestors
 from pipeline.stages.fisher import ensure_fisher
 from pipeline.stages.fisher_pass import FisherSettings
-from pipeline.stages.preparation import Prepared, Validation, prepare
+from pipeline.stages.learned_rows import Validation
+from pipeline.stages.preparation import Prepared, prepare
 from pipeline.stages.stage import RunContext
 from pipeline.store.fisher_file import read_fisher
 from pipeline.store.records import CheckpointRef
@@ -64,20 +65,20 @@ class Trial:
 
     @property
     def train(self) -> Examples:
-        return self.ready.train
+        return self.ready.rows.train
 
     @property
     def anchor(self) -> dict[str, Tensor]:
         """theta*, all parameters, the new labels' rows among them."""
-        return self.ready.anchor
+        return self.ready.penalties.anchor
 
     @property
     def prior_rows(self) -> Examples:
-        return self.ready.validation.prior
+        return self.ready.rows.validation.prior
 
     @property
     def new_rows(self) -> Examples:
-        return self.ready.validation.new
+        return self.ready.rows.validation.new
 
     def weights_at(self, lambda_: float) -> dict[str, Tensor]:
         """Train from the anchor at a lambda, as the monthly job would; the trained parameters, copied."""
@@ -86,7 +87,8 @@ class Trial:
         nothing = Examples((), (), ())  # a trial is measured when it is over, not after each epoch
         self.put(self.anchor)
         self.ready.fit(
-            self.ready.consolidation(lambda_) if lambda_ > 0.0 else None, watched=Validation(nothing, nothing)
+            self.ready.penalties.consolidation(lambda_) if lambda_ > 0.0 else None,
+            watched=Validation(nothing, nothing),
         )
         named = dict(self.classifier.model.named_parameters())
         return {name: named[name].detach().clone() for name in self.fisher}
@@ -177,12 +179,12 @@ def prepare_trial(context: RunContext) -> Trial:
         progress=context.progress,
     )
     ready = prepare(context, file)
-    consolidation = ready.consolidation(1.0)
-    assert ready.fisher is not None
+    consolidation = ready.penalties.consolidation(1.0)
+    assert ready.penalties.fisher is not None
     assert consolidation is not None
     months = months_summed(context, base, file)
     weights = {name: tensor * consolidation.lambda_ for name, tensor in consolidation.weights.items()}
-    return Trial(ready, ready.fisher, weights, months)
+    return Trial(ready, ready.penalties.fisher, weights, months)
 
 
 def months_summed(context: RunContext, base: CheckpointRef, fisher_file: Path) -> float:

@@ -78,7 +78,9 @@ def test_outside_of_a_workspace_it_covers_all_parameters_unless_told(
 def test_other_data_may_not_take_the_place_where_the_next_month_looks(
     launched: Path, monkeypatch: pytest.MonkeyPatch, output: bool
 ) -> None:
-    monkeypatch.setattr("pipeline.operations.fisher_by_hand.require_sound", None)  # refused before anything is read
+    monkeypatch.setattr(
+        "pipeline.operations.fisher_by_hand.require_sound", None
+    )  # refused before anything is read
     target = ("--output", launched / CHECKPOINT / "fisher.safetensors") if output else ()
     for checkpoint in (launched / CHECKPOINT, "champion", "2026-01"):
         words = (checkpoint, "--data", launched / "launch.jsonl", "-w", launched, "--force", *target)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -235,7 +236,7 @@ def test_tuning_leaves_a_month_as_a_run_expects_it(launched: Path, cli: Callable
 def test_launch_month_is_refused(launched: Path) -> None:
     context = ingested(launched)
     with pytest.raises(UsageError, match="nothing before it"):
-        prepare_trial(RunContext(**{**vars(context), "base": None}))
+        prepare_trial(replace(context, base=None))
 
 
 def test_key_follows_the_recipe(launched: Path, cli: Callable[..., Any]) -> None:

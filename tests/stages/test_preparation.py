@@ -64,9 +64,9 @@ def separate(promoted: Path) -> Path:
 
 def test_every_month_pulls_to_its_own_weights(separate: Path) -> None:
     ready = prepared(separate, Month(2026, 3), *SEPARATE[1::2])
-    held = ready.consolidation(1.0)
+    held = ready.penalties.consolidation(1.0)
     assert held is not None
-    theta = {name: ready.anchor[name] + 0.1 for name in held.weights}
+    theta = {name: ready.penalties.anchor[name] + 0.1 for name in held.weights}
     months = []
     for folder in (LAUNCH, FEBRUARY):
         fisher = read_fisher(separate / folder / "fisher.safetensors")[0]
@@ -77,7 +77,7 @@ def test_every_month_pulls_to_its_own_weights(separate: Path) -> None:
     expected = gradient(months, theta)
     for found, wanted in zip(gradient([(held.weights, held.anchor)], theta), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-9)
-    assert any(not torch.equal(held.anchor[name], ready.anchor[name]) for name in held.anchor)
+    assert any(not torch.equal(held.anchor[name], ready.penalties.anchor[name]) for name in held.anchor)
 
 
 def test_the_files_of_all_months_are_recorded_and_checked(separate: Path) -> None:
@@ -100,10 +100,10 @@ def test_the_l2sp_arm_holds_the_champions_weights_alike_and_new_rows_not_at_all(
     assert done.code == 0, done.err
     assert "all weights held alike, lambda 0.2" in done.err
     ready = prepared_without_fisher(launched, Month(2026, 2), "arm=l2sp", "l2sp.lambda=0.2")
-    held = ready.penalty()
+    held = ready.penalties.of_recipe()
     assert held is not None
     assert held.lambda_ == 0.2
-    assert set(held.weights) == set(ready.anchor)
+    assert set(held.weights) == set(ready.penalties.anchor)
     head = held.weights["classifier.bias"]
     assert (head[:6].tolist(), head[6:].tolist()) == ([1.0] * 6, [0.0])
     others = [w for name, w in held.weights.items() if not name.startswith("classifier.")]
@@ -122,7 +122,7 @@ def test_a_launch_has_no_penalty_whatever_the_arm(new_workspace: Path) -> None:
 
 def test_after_one_month_separate_and_online_are_the_same(promoted: Path) -> None:
     one, other = (
-        prepared(promoted, Month(2026, 2), "arm=ewc", f"ewc.months={months}").consolidation(1.0)
+        prepared(promoted, Month(2026, 2), "arm=ewc", f"ewc.months={months}").penalties.consolidation(1.0)
         for months in ("separate", "online")
     )
     assert one is not None
@@ -140,7 +140,7 @@ def test_the_joint_arm_learns_every_row_though_each_month_numbers_its_own_from_n
     toy.write_jsonl(file, same_id)
     assert call("ingest", "--month", "2026-02", "-w", launched).code == 0
     ready = prepared_without_fisher(launched, Month(2026, 2), "arm=joint")
-    assert len(ready.train) == 54 + 27
+    assert len(ready.rows.train) == 54 + 27
 
 
 @pytest.mark.parametrize("months", ["latest", "separate"])
@@ -149,7 +149,7 @@ def test_a_closed_row_is_not_held_and_the_rest_of_the_head_is(launched: Path, mo
     options = ("arm=ewc", f"ewc.months={months}")
     words = [word for option in options for word in ("-o", option)]
     assert call("run", "--month", "2026-02", "--until", "fisher", "-w", launched, *words).code == 0
-    fisher = prepared(launched, Month(2026, 2), *options).fisher
+    fisher = prepared(launched, Month(2026, 2), *options).penalties.fisher
     assert fisher is not None
     for name in ("classifier.weight", "classifier.bias"):
         held = fisher[name].reshape(7, -1).any(dim=1).tolist()
@@ -164,9 +164,9 @@ def ingested(root: Path, month: str, *overrides: str) -> Prepared:
 
 def test_half_of_the_replayed_rows_go_by_how_far_the_months_labels_pull_at_them(launched: Path) -> None:
     ready = ingested(launched, "2026-02")
-    count = len(ready.memory_rows)
-    ids = ready.memory.ids
-    assert ids[:count] == tuple(row.id for row in ready.memory_rows)
+    count = len(ready.rows.remembered)
+    ids = ready.rows.memory.ids
+    assert ids[:count] == tuple(row.id for row in ready.rows.remembered)
     assert len(set(ids)) == len(ids)
     again = [name.partition("\0")[0] for name in ids[count:]]
     assert count / 2 <= len(again) <= count  # less by what the bound takes away
@@ -174,13 +174,15 @@ def test_half_of_the_replayed_rows_go_by_how_far_the_months_labels_pull_at_them(
         logits = torch.cat(
             [
                 ready.classifier.model.eval()(torch.tensor([row])).logits
-                for row in ready.memory.encoded[:count]
+                for row in ready.rows.memory.encoded[:count]
             ]
         )
-    taught = sorted(set(ready.train.label_ids))
+    taught = sorted(set(ready.rows.train.label_ids))
     pulled = {
         name: sum(share for label, share in enumerate(row) if label in taught and label != own)
-        for name, own, row in zip(ids, ready.memory.label_ids, logits.softmax(dim=1).tolist(), strict=False)
+        for name, own, row in zip(
+            ids, ready.rows.memory.label_ids, logits.softmax(dim=1).tolist(), strict=False
+        )
     }
     strongest = sorted(pulled, key=pulled.__getitem__)[-5:]
     weakest = sorted(pulled, key=pulled.__getitem__)[:5]
@@ -190,10 +192,10 @@ def test_half_of_the_replayed_rows_go_by_how_far_the_months_labels_pull_at_them(
 def test_the_balanced_loss_counts_the_rows_that_are_drawn_again(launched: Path) -> None:
     ready = ingested(launched, "2026-02")
     assert ready.log_prior is not None
-    counts = torch.bincount(torch.tensor(ready.memory.label_ids), minlength=7).double()
-    own = torch.bincount(torch.tensor(ready.train.label_ids), minlength=7).double()
+    counts = torch.bincount(torch.tensor(ready.rows.memory.label_ids), minlength=7).double()
+    own = torch.bincount(torch.tensor(ready.rows.train.label_ids), minlength=7).double()
     batch, replayed = ready.settings.batch_size, ready.context.recipe.replayed_per_step
-    expected = own + counts * (replayed / batch) * (len(ready.train) / len(ready.memory)) + 1.0
+    expected = own + counts * (replayed / batch) * (len(ready.rows.train) / len(ready.rows.memory)) + 1.0
     torch.testing.assert_close(
         ready.log_prior.double().exp(), expected / expected.sum(), rtol=1e-5, atol=1e-7
     )
@@ -203,19 +205,19 @@ def test_a_row_that_is_drawn_again_has_the_same_teacher(launched: Path) -> None:
     ready = ingested(launched, "2026-02")
     taught = ready.distillation
     assert taught is not None
-    count, memory = len(ready.memory_rows), len(ready.train)
-    assert len(taught.weights) == len(taught.teacher) == memory + len(ready.memory)
-    place = {name: index for index, name in enumerate(ready.memory.ids[:count])}
-    for index, name in enumerate(ready.memory.ids[count:], start=count):
+    count, memory = len(ready.rows.remembered), len(ready.rows.train)
+    assert len(taught.weights) == len(taught.teacher) == memory + len(ready.rows.memory)
+    place = {name: index for index, name in enumerate(ready.rows.memory.ids[:count])}
+    for index, name in enumerate(ready.rows.memory.ids[count:], start=count):
         first = place[name.partition("\0")[0]]
         assert torch.equal(taught.teacher[memory + index], taught.teacher[memory + first])
         assert taught.weights[memory + index] == taught.weights[memory + first]
-        assert ready.memory.encoded[index] == ready.memory.encoded[first]
+        assert ready.rows.memory.encoded[index] == ready.rows.memory.encoded[first]
 
 
 def test_without_interference_every_remembered_row_stands_once(launched: Path) -> None:
     ready = ingested(launched, "2026-02", "replay.interference=0")
-    assert len(ready.memory) == len(ready.memory_rows)
+    assert len(ready.rows.memory) == len(ready.rows.remembered)
 
 
 def test_the_champion_teaches_no_replayed_row_that_it_answers_wrongly(launched: Path) -> None:
@@ -230,9 +232,13 @@ def test_the_champion_teaches_no_replayed_row_that_it_answers_wrongly(launched: 
     model.save_pretrained(launched / context.base.path)
     ready = prepare(context, None)
     assert ready.distillation is not None
-    weights = ready.distillation.weights[len(ready.train) :].tolist()
-    lost = [weight for weight, row in zip(weights, ready.memory_rows, strict=True) if row.label == "stock"]
-    kept = [weight for weight, row in zip(weights, ready.memory_rows, strict=True) if row.label == "login"]
+    weights = ready.distillation.weights[len(ready.rows.train) :].tolist()
+    lost = [
+        weight for weight, row in zip(weights, ready.rows.remembered, strict=True) if row.label == "stock"
+    ]
+    kept = [
+        weight for weight, row in zip(weights, ready.rows.remembered, strict=True) if row.label == "login"
+    ]
     assert lost
     assert set(lost) == {0.0}
     assert set(kept) == {1.0}
