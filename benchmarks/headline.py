@@ -25,14 +25,14 @@ import torch
 from environment import environment
 from headline_tables import STREAMS
 
-from pipeline.config import load_config
+from pipeline.config_loading import load_config
 from pipeline.experiments.backtest import ARMS, backtest
 from pipeline.experiments.backtest_result import ArmResult
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.month.decision import Request
 from pipeline.months import Month
 from pipeline.progress import silent
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from environment import environment
 
-from pipeline.config import load_config
+from pipeline.config_loading import load_config
 from pipeline.experiments.tune import TuneSettings, frontier, prepared_month
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.month.decision import Request
@@ -29,7 +29,7 @@ from pipeline.operations.new_workspace import make_workspace
 from pipeline.recorded.tune_record import TuneResult
 from pipeline.stages.stage import LaunchInput
 from pipeline.stages.trial import prepare_trial
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).parent / "results" / "lambda_search.json"

@@ -21,14 +21,15 @@ import torch
 from environment import environment
 from headline import FIRST, LAST, LAUNCH, RESULTS, ROOT
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config
+from pipeline.config_loading import load_config
 from pipeline.experiments.backtest import arm_config, ensure_launched, reading_from
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.month.decision import Request
 from pipeline.month.run import run_month
 from pipeline.months import Month
 from pipeline.stages.stage import LaunchInput
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 ARMS = ("plain", "default")
 SEED = 1

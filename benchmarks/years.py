@@ -26,7 +26,8 @@ from environment import environment
 from headline import RESULTS, ROOT
 from long_streams import LAUNCH, LongStream
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config
+from pipeline.config_loading import load_config
 from pipeline.evaluation.golden import GoldenSet, parse_golden
 from pipeline.evaluation.quality import macro_f1
 from pipeline.experiments.backtest import ensure_launched, reading_from
@@ -37,7 +38,7 @@ from pipeline.progress import silent
 from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.stages.evaluate import answers
 from pipeline.stages.stage import LaunchInput
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 ARMS = ("default", "forced", "plain", "joint")
 SECONDS = "seconds.json"

@@ -75,7 +75,7 @@ def backtest(
     from pipeline.store import atomic
     from pipeline.store.lock import workspace_lock
     from pipeline.store.output_places import require_place_for_a_backtest
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     render.show_log()
     space = Workspace(root)

@@ -83,7 +83,7 @@ def report(
     root = workspace_root(workspace, config_file)
     with locked(root, wait):
         from pipeline.inspection.reporting import write_report
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         file = write_report(
             Workspace(root), ref, include_text=include_text, output=output.resolve() if output else None
@@ -109,7 +109,7 @@ def diagnose(
         prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
         from pipeline.inspection.diagnosis import diagnose as diagnose_attempt
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         found = diagnose_attempt(
             Workspace(root),
@@ -155,7 +155,7 @@ def tune(
         used = prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
         from pipeline.experiments.tune import TuneSettings, tune_month, write_choice
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         render.show_log()
         space = Workspace(root)

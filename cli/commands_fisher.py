@@ -82,7 +82,7 @@ def compute(
     the layers that its configuration trains, elsewhere all parameters.
     """
     from cli.options import config_of, locked, workspace_root
-    from pipeline.config import load_config
+    from pipeline.config_loading import load_config
 
     root = workspace_root(workspace, config_file)
     wishes = list(override or ())
@@ -230,7 +230,7 @@ def _compute(
     from cli.progress_bars import progress_on_stderr
     from pipeline.operations.fisher_by_hand import compute_fisher
     from pipeline.store.fisher_file import read_fisher
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     file, reason = compute_fisher(
         Workspace(root),

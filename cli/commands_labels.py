@@ -61,7 +61,7 @@ def show(
     if context.invoked_subcommand is not None:
         return
     from pipeline.operations.relabelling import label_states
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     root = existing_root(workspace, config_file)
     states = label_states(Workspace(root), config_of(root, config_file, None))
@@ -124,7 +124,7 @@ def undo(
     root = existing_root(workspace, config_file)
     with locked(root, wait):
         from pipeline.operations.relabelling import undo_label_change
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         done = undo_label_change(
             Workspace(root), by=request(1, "cpu").by, reason=reason, at=_now(), dry_run=dry_run
@@ -147,7 +147,7 @@ def _change(
     with locked(root, wait):
         from pipeline.months import Month
         from pipeline.operations.relabelling import change_label
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         done = change_label(
             Workspace(root),

@@ -31,7 +31,7 @@ from pipeline.errors import ArtifactCorrupt, BadConfig, UsageError
 
 if TYPE_CHECKING:
     from pipeline.operations.maintenance import Kept
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
 MIB = 2**20
 
@@ -134,7 +134,7 @@ def doctor(
     """Look whether this machine and workspace are fit for a run."""
     prepare_torch(threads)
     from pipeline.operations.doctor import examine
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     space = Workspace(workspace_root(workspace, config_file))
     found = examine(space, now=datetime.now(UTC), device=device)
@@ -171,6 +171,6 @@ def schedule(
 
 
 def _workspace(workspace: Path | None, config_file: Path | None) -> Workspace:
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     return Workspace(existing_root(workspace, config_file))

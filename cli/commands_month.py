@@ -96,7 +96,7 @@ def launch(
         from pipeline.month.run import launch as launch_month
         from pipeline.months import Month
         from pipeline.stages.stage import LaunchInput
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         render.show_log()
         outcome = launch_month(
@@ -146,7 +146,7 @@ def run(
         used = prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
         from pipeline.month.run import run_month
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         render.show_log()
         outcome = run_month(
@@ -228,7 +228,7 @@ def _dry_run(root: Path, month: object, config: object, wish: Request, *, as_jso
     from typing import Any, cast
 
     from pipeline.month.run import dry_run, month_context
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     steps = dry_run(month_context(Workspace(root), cast(Any, config), cast(Any, month)), wish)
     if as_json:

@@ -32,7 +32,7 @@ def promote(
         from pipeline.errors import UsageError
         from pipeline.operations.relabelling import require_present_labels
         from pipeline.store.registry import promote as promote_checkpoint
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         space = Workspace(root)
         found = space.find(ref)
@@ -69,7 +69,7 @@ def rollback(
     with locked(root, wait) as lagged:
         from pipeline.store.registry import read_registry, roll_back_to
         from pipeline.store.registry import rollback as roll_back
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         space, by = Workspace(root), request(1, "cpu").by
         registry = read_registry(space)

@@ -68,7 +68,7 @@ def evaluate(
     from cli.progress_bars import progress_on_stderr
     from cli.views import scorecard_text, verdict_text
     from pipeline.inspection.two_checkpoints import compare_checkpoints
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     render.show_log()
     result = compare_checkpoints(
@@ -103,7 +103,7 @@ def status(
     """The champion, each month's attempts with their outcome, and the month x golden-set accuracy matrix."""
     from cli.views import matrix_text
     from pipeline.inspection.history import workspace_history
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     history = workspace_history(Workspace(existing_root(workspace, config_file)))
     if as_json:
@@ -135,7 +135,7 @@ def show(
     """One attempt: its lineage, data, verdict, scorecard, and what moved."""
     from cli.views import scorecard_text, verdict_text
     from pipeline.inspection.history import attempt_details
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     render.show_log()
     details = attempt_details(Workspace(workspace_root(workspace, config_file)), ref)
@@ -194,7 +194,7 @@ def predict(
     from pipeline.modeling.device import choose_device
     from pipeline.modeling.prediction import predict as label
     from pipeline.recorded.lineage import require_sound
-    from pipeline.store.run_directory import Workspace
+    from pipeline.store.workspace import Workspace
 
     space = Workspace(root)
     found = space.find(checkpoint)
@@ -208,7 +208,7 @@ def predict(
 def _max_length(root: Path, config_file: Path | None, override: list[str] | None) -> int:
     """The workspace's setting, or the default outside of one."""
     if config_file is None and not (root / "retrain.yaml").exists():
-        from pipeline.config import load_config
+        from pipeline.config_loading import load_config
 
         return load_config(None, overrides=override or ()).model.max_length
     return config_of(root, config_file, override).model.max_length

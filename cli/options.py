@@ -73,7 +73,7 @@ def config_of(
     Raises:
         BadConfig: when there is no retrain.yaml, or anything in it is wrong.
     """
-    from pipeline.config import load_config
+    from pipeline.config_loading import load_config
     from pipeline.store.atomic import set_file_mask
 
     extra = list(overrides or ()) + ([f"seed={seed}"] if seed is not None else [])
@@ -102,7 +102,7 @@ def locked(root: Path, wait: float = 0.0) -> Iterator[bool]:
 
     with workspace_lock(root, wait_seconds=wait):
         from pipeline.store.registry import mend_link
-        from pipeline.store.run_directory import Workspace
+        from pipeline.store.workspace import Workspace
 
         space = Workspace(root)
         space.sweep()

@@ -3,8 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, cast
@@ -266,67 +265,6 @@ def check_sequences(records: Iterable[Record]) -> CheckedRows:
             continue
         rows.append(row)
     return CheckedRows(tuple(rows), LabelSet(()), tuple(rejected))
-
-
-def hold_out(
-    rows: Sequence[Row], fraction: float, *, seed: int, purpose: str, learned: Collection[str] = ()
-) -> tuple[list[Row], list[Row]]:
-    """Split rows into (kept, held out): `round(n * fraction)` rows, chosen by a hash of seed, purpose and id.
-
-    The choice of a row does not depend on the order of the rows. At least one row is always kept, and one of
-    every label of `learned`.
-    """
-    count = min(round(len(rows) * fraction), max(len(rows) - 1, 0))
-    ranked = sorted(rows, key=lambda row: _rank(row.id, seed=seed, purpose=purpose))
-    return _split(rows, [[row] for row in ranked[:count]], learned)
-
-
-def set_aside(
-    rows: Sequence[Row], fraction: float, *, seed: int, learned: Collection[str] = ()
-) -> tuple[list[Row], list[Row]]:
-    """Split rows into (kept, golden), at most `round(n * fraction)`, so that no text is on both sides.
-
-    Texts are compared as golden texts are, and chosen by a hash of the seed and the text. At least one row is
-    always kept, and one of every label of `learned`.
-    """
-    left = min(round(len(rows) * fraction), max(len(rows) - 1, 0))
-    same_text: dict[str, list[Row]] = {}
-    for row in rows:
-        same_text.setdefault(normalise(row.text), []).append(row)
-    chosen: list[list[Row]] = []
-    for text in sorted(same_text, key=lambda text: _rank(text, seed=seed, purpose="golden")):
-        if len(same_text[text]) <= left:
-            chosen.append(same_text[text])
-            left -= len(same_text[text])
-    return _split(rows, chosen, learned)
-
-
-def _split(
-    rows: Sequence[Row], chosen: Iterable[Sequence[Row]], learned: Collection[str]
-) -> tuple[list[Row], list[Row]]:
-    """Take the chosen groups out, but for one that would leave a label of `learned` without a row."""
-    remaining = Counter(row.label for row in rows)
-    taken: set[str] = set()
-    for group in chosen:
-        labels = Counter(row.label for row in group)
-        if any(label in learned and remaining[label] <= count for label, count in labels.items()):
-            continue
-        remaining -= labels
-        taken |= {row.id for row in group}
-    return [row for row in rows if row.id not in taken], [row for row in rows if row.id in taken]
-
-
-def seeded_sample(rows: Sequence[Row], limit: int, *, seed: int, purpose: str) -> list[Row]:
-    """At most `limit` rows, chosen by a hash of seed, purpose and id, in their given order."""
-    if len(rows) <= limit:
-        return list(rows)
-    ranked = sorted(rows, key=lambda row: _rank(row.id, seed=seed, purpose=purpose))
-    chosen = {row.id for row in ranked[:limit]}
-    return [row for row in rows if row.id in chosen]
-
-
-def _rank(row_id: str, *, seed: int, purpose: str) -> bytes:
-    return hashlib.sha256(f"{seed}\0{purpose}\0{row_id}".encode()).digest()
 
 
 def _feedback_row(record: Record, *, month: Month) -> Row | None:

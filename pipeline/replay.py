@@ -1,10 +1,10 @@
 """The replay memory: a few rows of earlier months, balanced over labels, learned again beside new ones."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.feedback import Row
+from pipeline.sampling import rank
 
 
 def replay_memory(
@@ -30,7 +30,7 @@ def replay_memory(
     taken: set[tuple[str, str]] = set()
     for index, rows in enumerate(tables):
         waiting: dict[str, list[Row]] = {}
-        for row in sorted(rows, key=lambda row: _rank(seed, row.id), reverse=True):
+        for row in sorted(rows, key=lambda row: rank(row.id, seed=seed, purpose="replay"), reverse=True):
             if row.key not in taken:
                 waiting.setdefault(row.label, []).append(row)
         for _ in range(launch_rows if index == 0 else month_rows):
@@ -68,7 +68,9 @@ def epoch_order(
         seed: of all permutations.
         epoch: from 0.
     """
-    shuffled = sorted(range(len(new)), key=lambda i: _rank(seed, f"epoch {epoch}\0{new[i]}"))
+    shuffled = sorted(
+        range(len(new)), key=lambda i: rank(f"epoch {epoch}\0{new[i]}", seed=seed, purpose="replay")
+    )
     if not memory or not replayed_per_step:
         return shuffled
     steps = -(-len(new) // new_per_step)
@@ -80,11 +82,7 @@ def epoch_order(
         for place in range(first, first + replayed_per_step):
             cycle, offset = divmod(place, len(memory))
             if cycle not in cycles:
-                ranks = [_rank(seed, f"cycle {cycle}\0{row_id}") for row_id in memory]
+                ranks = [rank(f"cycle {cycle}\0{row_id}", seed=seed, purpose="replay") for row_id in memory]
                 cycles[cycle] = sorted(range(len(memory)), key=ranks.__getitem__)
             order.append(len(new) + cycles[cycle][offset])
     return order
-
-
-def _rank(seed: int, text: str) -> bytes:
-    return hashlib.sha256(f"{seed}\0replay\0{text}".encode()).digest()

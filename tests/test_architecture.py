@@ -173,3 +173,8 @@ def test_modules_are_named_for_an_idea_and_stay_readable(file: Path) -> None:
     assert file.stem not in {"utils", "util", "common", "helpers", "misc", "tools"}
     docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     assert docstring or file.name == "__init__.py"
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=name_of)
+def test_no_module_holds_more_than_one_can_keep_in_mind(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400

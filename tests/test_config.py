@@ -8,7 +8,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config
+from pipeline.config_loading import load_config
 from pipeline.errors import BadConfig
 
 SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))

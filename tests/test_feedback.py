@@ -15,13 +15,11 @@ from pipeline.feedback import (
     check_feedback,
     check_launch,
     check_sequences,
-    hold_out,
     normalise,
-    seeded_sample,
-    set_aside,
 )
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.sampling import hold_out, seeded_sample, set_aside
 
 MONTH = Month(2026, 2)
 LABELS = LabelSet(("billing", "login"))

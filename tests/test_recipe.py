@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.config import load_config
+from pipeline.config_loading import load_config
 from pipeline.recipe import MonthContents, Recipe, recipe_for, unprotected_growth
 
 GROWING, SETTLED = MonthContents(rows=240, new_labels=3), MonthContents(rows=240, new_labels=0)

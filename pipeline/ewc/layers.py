@@ -28,7 +28,7 @@ def layer_summaries(fisher: Mapping[str, Tensor]) -> list[LayerSummary]:
         members.setdefault(group_of(name), []).append(tensor)
     total = sum(tensor.sum(dtype=torch.float64).item() for tensor in fisher.values())
     summaries = []
-    for layer in sorted(members, key=_natural):
+    for layer in sorted(members, key=natural):
         tensors = members[layer]
         size = sum(tensor.numel() for tensor in tensors)
         trace = sum(tensor.sum(dtype=torch.float64).item() for tensor in tensors)
@@ -46,5 +46,5 @@ def layer_summaries(fisher: Mapping[str, Tensor]) -> list[LayerSummary]:
     return summaries
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]

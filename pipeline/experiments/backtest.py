@@ -28,9 +28,9 @@ from pipeline.stages.stage import LaunchInput
 from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.label_history import copy_label_history
 from pipeline.store.registry import read_registry
-from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import read_stage, require_output, require_stage
 from pipeline.store.tables import read_jsonl, write_jsonl
+from pipeline.store.workspace import Workspace
 
 ARMS = ("freeze", "plain", "head", "l2sp", "ewc", "replay", "calibrate", "default", "joint")
 PLAIN_LEARNING_RATES = (1e-4, 2e-4, 4e-4)

@@ -10,9 +10,10 @@ from pipeline.evaluation.significance import total_interval
 from pipeline.months import Month
 from pipeline.recorded.names import PREDICTIONS_FILE
 from pipeline.recorded.scorecards import recorded_scorecard
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import read_parquet
+from pipeline.store.workspace import Workspace
 
 LARGEST_LOSS_A_CYCLE = 0.5
 """Points; an arm that loses more of the prior golden rows is not shipped."""

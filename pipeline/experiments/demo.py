@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipeline.config import load_config
+from pipeline.config_loading import load_config
 from pipeline.evaluation.accuracy_matrix import AccuracyMatrix
 from pipeline.helpdesk.stream import HelpdeskStream, helpdesk_stream
 from pipeline.inspection.history import workspace_history
@@ -14,8 +14,8 @@ from pipeline.operations.new_workspace import make_workspace
 from pipeline.progress import Progress
 from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.stages.stage import LaunchInput
-from pipeline.store.run_directory import Workspace
 from pipeline.store.tables import write_jsonl
+from pipeline.store.workspace import Workspace
 
 ARMS = ("plain", "default")
 

@@ -19,7 +19,7 @@ from pipeline.recorded.tune_record import FrontierPoint, TuneResult, save_tuning
 from pipeline.stages.stage import RunContext
 from pipeline.stages.trial import Losses, Trial, penalised, prepare_trial
 from pipeline.store import atomic
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import Tensor

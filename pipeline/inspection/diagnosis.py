@@ -18,12 +18,13 @@ from pipeline.stages.fisher import ensure_fisher
 from pipeline.stages.fisher_pass import FisherSettings
 from pipeline.stages.stage import RunContext
 from pipeline.stages.trial import Trial, evenly, months_summed, penalised, prepare_trial
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.fisher_file import read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files
 from pipeline.store.records import Manifest
 from pipeline.store.registry import verify_checkpoint
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
+from pipeline.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -209,7 +210,7 @@ def _tensors(checkpoint: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name in checkpoint_files(checkpoint):
         if name.endswith(".safetensors"):
-            found |= safetensors.torch.load(atomic.read_file(checkpoint / name))
+            found |= safetensors.torch.load(reading.read_file(checkpoint / name))
     return found
 
 

@@ -13,11 +13,12 @@ from pipeline.recorded.lineage import ancestors, label_changes
 from pipeline.recorded.month_contents import cut_texts
 from pipeline.recorded.names import DELTAS_FILE, SCORECARD_FILE, SUMMARY_FILE
 from pipeline.recorded.scorecards import recorded_scorecard, recorded_verdict
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import find_output
+from pipeline.store.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -158,4 +159,4 @@ def _attempt(workspace: Workspace, ref: str) -> RunDirectory:
 
 def _read(attempt: RunDirectory, stage: str, name: str) -> object:
     file = find_output(attempt.stage(stage), name)
-    return atomic.read_json(file) if file is not None else None
+    return reading.read_json(file) if file is not None else None

@@ -22,12 +22,13 @@ from pipeline.recorded.month_contents import cut_texts
 from pipeline.recorded.names import DELTAS_FILE, METRICS_FILE, REJECTED_FILE, SCORECARD_FILE, SUMMARY_FILE
 from pipeline.recorded.scorecards import earlier_scorecards, recorded_scorecard, recorded_verdict
 from pipeline.recorded.tune_record import recorded_frontier
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.output_places import require_place_for_a_page
 from pipeline.store.records import CheckpointRef, Manifest
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import find_output
 from pipeline.store.tables import read_jsonl
+from pipeline.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.report.contents import GroupCell, RefusedRows, ReportContents
@@ -122,11 +123,12 @@ def _matrix(workspace: Workspace, attempt: RunDirectory) -> AccuracyMatrix:
 
 
 def _cells(workspace: Workspace, manifest: Manifest) -> tuple[GroupCell, ...]:
+    from pipeline.ewc.layers import natural
     from pipeline.ewc.movement import ALL, KINDS
     from pipeline.report.contents import GroupCell
 
     moved = [m for m in recorded_movements(workspace, manifest) if m.kind != ALL]
-    in_order = sorted(moved, key=lambda m: (_natural(m.group), KINDS.index(m.kind)))
+    in_order = sorted(moved, key=lambda m: (natural(m.group), KINDS.index(m.kind)))
     return tuple(GroupCell(m.group, m.kind, m.relative, m.weighted_share) for m in in_order)
 
 
@@ -233,13 +235,9 @@ def _hashes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
-
-
 def _read_json(stage: Path, name: str) -> object:
     file = find_output(stage, name)
-    return atomic.read_json(file) if file is not None else None
+    return reading.read_json(file) if file is not None else None
 
 
 def _read_lines(stage: Path, name: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from pipeline.recorded.lineage import ancestors, label_changes, require_sound
 from pipeline.recorded.rows import labels_of
 from pipeline.stages.evaluate import answers, compare, present_answers, unknown_labels
 from pipeline.store.records import Manifest
-from pipeline.store.run_directory import Found, Workspace
+from pipeline.store.workspace import Found, Workspace
 
 PRIOR_MONTHS = "prior-months"
 

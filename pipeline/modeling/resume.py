@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from pipeline.errors import ArtifactCorrupt, CannotWrite, NoInput
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import Record, RelativePath, Sha256, read_record, write_record
 
@@ -145,7 +145,7 @@ def _verified(path: Path) -> ResumeRecord:
     if missing:
         raise ArtifactCorrupt(f"{path}: holds no {', '.join(missing)}")
     for name, recorded in record.files.items():
-        if atomic.kind_of(path / name) != "file":
+        if reading.kind_of(path / name) != "file":
             raise ArtifactCorrupt(f"{path / name}: is missing; recorded with the hash {recorded}")
         found = sha256_file(path / name)
         if found != recorded:

@@ -27,8 +27,9 @@ from pipeline.store import atomic
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import Environment, Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import commit_stage, open_stage, read_stage, require_stage
+from pipeline.store.workspace import Workspace
 
 STAGES: tuple[Stage, ...] = (INGEST, FISHER, FINETUNE, EVALUATE)
 LAUNCH_STAGES: tuple[Stage, ...] = (INGEST, FINETUNE, EVALUATE)

@@ -5,19 +5,19 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pipeline.config import load_config
+from pipeline.config_loading import load_config
 from pipeline.errors import RetrainError
 from pipeline.months import Month
 from pipeline.recorded.gate_evidence import recorded_power
 from pipeline.recorded.golden_sets import golden_file
 from pipeline.recorded.lineage import ancestors
 from pipeline.recorded.scorecards import recorded_scorecard
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.environment import gather_environment
 from pipeline.store.lock import holder_of
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import link_problem, read_registry
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 LEAST_FREE_BYTES = 2**30
 EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
@@ -159,7 +159,7 @@ def _write(workspace: Workspace) -> Finding:
     content = b"a small write test"
     try:
         atomic.write_file(probe, content)
-        same = atomic.read_file(probe) == content
+        same = reading.read_file(probe) == content
         atomic.remove_tree(probe)
     except RetrainError as error:
         return Finding("write test", False, str(error))

@@ -16,7 +16,7 @@ from pipeline.stages.fisher_pass import FisherSettings, estimate_fisher
 from pipeline.store.fisher_file import write_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_hash, sha256_file
 from pipeline.store.output_places import require_place_for_a_fisher
-from pipeline.store.run_directory import Found, Workspace
+from pipeline.store.workspace import Found, Workspace
 
 
 def compute_fisher(

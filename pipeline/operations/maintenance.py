@@ -8,14 +8,15 @@ from pipeline.errors import RetrainError, UsageError
 from pipeline.recorded.lineage import ancestors, finished_attempt
 from pipeline.recorded.names import FISHER_RECORD_FILE as FISHER_RECORD
 from pipeline.recorded.names import OWN_GOLDEN_FILE
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.records import Registry
 from pipeline.store.registry import read_registry, succession
 from pipeline.store.removed import RemovedMonth, record_removed
 from pipeline.store.removed_weights import remove_weights, weights_of
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import find_output, require_stage
 from pipeline.store.verification import Verification, verify_attempt, verify_workspace
+from pipeline.store.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _reads_older_months(workspace: Workspace, registry: Registry) -> bool:
     stage = workspace.attempt(registry.champion.attempt).stage("fisher")
     if find_output(stage, FISHER_RECORD) is None:
         return False
-    content = atomic.read_json(stage / FISHER_RECORD)
+    content = reading.read_json(stage / FISHER_RECORD)
     return isinstance(content, dict) and bool(content.get("older"))
 
 
@@ -178,7 +179,7 @@ def _size(folder: Path) -> int:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
-        if atomic.kind_of(path) == "folder":
+        if reading.kind_of(path) == "folder":
             yield from _files(path)
         else:
             yield path

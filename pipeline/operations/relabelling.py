@@ -16,12 +16,13 @@ from pipeline.recorded.golden_sets import golden_files, read_golden
 from pipeline.recorded.lineage import ancestors, label_changes
 from pipeline.recorded.names import SUMMARY_FILE
 from pipeline.recorded.rows import labels_of, training_rows
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.label_history import LabelEntry, add_label_entry
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import read_registry
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import find_output
+from pipeline.store.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def require_present_labels(workspace: Workspace, run: RunDirectory) -> None:
     file = find_output(run.stage("ingest"), SUMMARY_FILE)
     if manifest.parent is None or file is None:
         return
-    summary = atomic.read_json(file)
+    summary = reading.read_json(file)
     made_with = summary.get("label_changes", []) if isinstance(summary, dict) else []
     standing = label_changes(workspace, ancestors(workspace, manifest.parent), run.month)
     if made_with != standing.as_records():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.labels import LabelSet
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.checkpoints import refuse_adapter
 
 
@@ -15,5 +15,5 @@ def checkpoint_labels(folder: Path) -> LabelSet:
     """
     refuse_adapter(folder)
     file = folder / "config.json"
-    content = atomic.read_json(file, follow_links=True)  # a Hub cache keeps its files as links
+    content = reading.read_json(file, follow_links=True)  # a Hub cache keeps its files as links
     return LabelSet.from_config(content if isinstance(content, dict) else {}, where=str(file))

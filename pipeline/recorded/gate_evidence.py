@@ -15,9 +15,9 @@ from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.recorded.names import PREDICTIONS_FILE
 from pipeline.store.records import CheckpointRef, Manifest
-from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import read_parquet
+from pipeline.store.workspace import Workspace
 
 Answer = tuple[str, float]
 """A label, and the probability that the model gave to it."""

@@ -10,9 +10,9 @@ from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
 from pipeline.recorded.names import OWN_GOLDEN_FILE
 from pipeline.store.hashing import sha256_file
-from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import find_output
 from pipeline.store.tables import changed_input, read_table
+from pipeline.store.workspace import Workspace
 
 logger = logging.getLogger("retrain")
 

@@ -9,8 +9,9 @@ from pipeline.store.label_history import read_label_changes
 from pipeline.store.records import CheckpointRef, Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
 from pipeline.store.removed import removed_month, removed_months
-from pipeline.store.run_directory import Found, RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import read_stage
+from pipeline.store.workspace import Found, Workspace
 
 _LAST = Month(9999, 12)
 _MONTHS_NAMED = 6
@@ -202,8 +203,3 @@ def require_sound(workspace: Workspace, found: Found) -> None:
     candidate = found.run.read_manifest().candidate
     if candidate is not None and workspace.resolve(candidate.path) == found.checkpoint:
         verify_checkpoint(workspace, candidate)
-
-
-def attempt_that_made(workspace: Workspace, checkpoint: CheckpointRef) -> RunDirectory:
-    """The attempt in whose run directory a checkpoint lies."""
-    return workspace.attempt(checkpoint.attempt)

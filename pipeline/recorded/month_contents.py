@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.recipe import MonthContents
 from pipeline.recorded.names import SUMMARY_FILE
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.stage_directory import require_output
 
 
@@ -15,7 +15,7 @@ def recorded_contents(ingested: Path) -> MonthContents | None:
     file = ingested / SUMMARY_FILE
     if not file.exists():
         return None
-    summary: Any = atomic.read_json(require_output(ingested, SUMMARY_FILE))
+    summary: Any = reading.read_json(require_output(ingested, SUMMARY_FILE))
     return MonthContents(
         rows=summary["train"],
         new_labels=len(summary["new_labels"]),

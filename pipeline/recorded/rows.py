@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.feedback import Row
 from pipeline.labels import LabelSet
 from pipeline.recorded.names import LABELS_FILE, TRAIN_FILE, VALIDATION_FILE
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.records import CheckpointRef
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import require_output, require_stage
 from pipeline.store.tables import ColumnType, read_parquet
+from pipeline.store.workspace import Workspace
 
 ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(Row)}
 """The columns of every table of rows."""
@@ -45,7 +46,7 @@ def training_hash(attempt: RunDirectory) -> str:
 
 def labels_of(attempt: RunDirectory) -> LabelSet:
     """The label set that an attempt's ingest settled."""
-    names: Any = atomic.read_json(require_output(attempt.stage("ingest"), LABELS_FILE))
+    names: Any = reading.read_json(require_output(attempt.stage("ingest"), LABELS_FILE))
     return LabelSet(tuple(names))
 
 

@@ -11,23 +11,23 @@ from pipeline.evaluation.scorecard import Scorecard, scorecard_from_record
 from pipeline.months import Month
 from pipeline.recorded.lineage import finished_attempt, refused_months
 from pipeline.recorded.names import GATE_FILE, SCORECARD_FILE
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.records import CheckpointRef
-from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
+from pipeline.store.workspace import Workspace
 
 
 def recorded_verdict(folder: Path) -> Verdict:
     """The gate's verdict of a finished evaluation."""
     try:
-        return TypeAdapter(Verdict).validate_python(atomic.read_json(require_output(folder, GATE_FILE)))
+        return TypeAdapter(Verdict).validate_python(reading.read_json(require_output(folder, GATE_FILE)))
     except ValidationError as error:
         raise ArtifactCorrupt(f"{folder / GATE_FILE}: is no verdict: {error.errors()[0]['msg']}") from None
 
 
 def recorded_scorecard(folder: Path) -> Scorecard:
     """The scorecard of a finished evaluation."""
-    content: Any = atomic.read_json(require_output(folder, SCORECARD_FILE))
+    content: Any = reading.read_json(require_output(folder, SCORECARD_FILE))
     return scorecard_from_record(content, where=str(folder / SCORECARD_FILE))
 
 

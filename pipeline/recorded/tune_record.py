@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def recorded_frontier(attempt: RunDirectory) -> LambdaFrontier | None:
     if not file.exists():
         return None
     try:
-        return frontier_of(TypeAdapter(TuneResult).validate_python(atomic.read_json(file)))
+        return frontier_of(TypeAdapter(TuneResult).validate_python(reading.read_json(file)))
     except ValidationError as error:
         raise ArtifactCorrupt(
             f"{file}: {error.errors()[0]['msg']}. Run: retrain tune --month {attempt.month}"

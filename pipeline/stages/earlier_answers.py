@@ -7,9 +7,9 @@ from pipeline.months import Month
 from pipeline.recorded.gate_evidence import Answers, predictions_file
 from pipeline.stages.stage import CODE_VERSION
 from pipeline.store.records import CheckpointRef
-from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import read_stage
 from pipeline.store.tables import read_parquet
+from pipeline.store.workspace import Workspace
 
 
 def earlier_answers(

@@ -8,8 +8,8 @@ from pipeline.feedback import Record, check_feedback
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.stages.links import shown_path
-from pipeline.store.run_directory import Workspace
 from pipeline.store.tables import SUFFIXES, read_table
+from pipeline.store.workspace import Workspace
 
 PUT_IT_THERE = "Put it there, or record a month without feedback with --allow-empty"
 

@@ -27,7 +27,7 @@ from pipeline.stages.links import tell_links
 from pipeline.stages.preparation import prepare
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.starting_point import relabelled
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.base_models import base_hash
 from pipeline.store.checkpoints import copy_checkpoint
 from pipeline.store.disk import require_free_space
@@ -59,7 +59,7 @@ def candidate_of(context: RunContext) -> CheckpointRef:
 def recorded_penalty(context: RunContext) -> dict[str, str | float] | None:
     """The penalty that a finished fine-tune stage trained with; None for none."""
     file = find_output(context.output("finetune"), PENALTY_FILE)
-    recorded: dict[str, str | float] | None = cast(Any, atomic.read_json(file)) if file is not None else None
+    recorded: dict[str, str | float] | None = cast(Any, reading.read_json(file)) if file is not None else None
     return recorded
 
 

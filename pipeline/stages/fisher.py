@@ -13,14 +13,14 @@ from pipeline.recorded.names import FISHER_RECORD_FILE
 from pipeline.recorded.rows import training_hash, training_rows
 from pipeline.stages.fisher_pass import FisherPass, FisherSettings, estimate_fisher
 from pipeline.stages.stage import RunContext, Stage
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.fisher_file import FisherMetadata, check_binding, fingerprint, read_fisher, write_fisher
 from pipeline.store.hashing import FISHER_FILE, sha256_file
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import has_lost_weights, verify_checkpoint
 from pipeline.store.removed_weights import removed_weights
-from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import require_output
+from pipeline.store.workspace import Workspace
 
 logger = logging.getLogger("retrain")
 
@@ -171,7 +171,7 @@ def _answers(file: Path, workspace: Workspace, checkpoint: CheckpointRef, settin
 def recorded_fisher(context: RunContext) -> FisherRecord:
     """What the attempt's fisher stage recorded."""
     file = require_output(context.output("fisher"), FISHER_RECORD_FILE)
-    content = atomic.read_json(file)
+    content = reading.read_json(file)
     if not isinstance(content, dict) or not {"path", "sha256", "metadata"} <= content.keys():
         raise ArtifactCorrupt(
             f"{file}: names no Fisher file. Run: retrain run --month {context.month} --from fisher"

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config
 from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
-from pipeline.feedback import Row, seeded_sample
+from pipeline.feedback import Row
 from pipeline.progress import Progress
 from pipeline.recorded.rows import examples
+from pipeline.sampling import seeded_sample
 
 if TYPE_CHECKING:
     import torch

@@ -16,9 +16,7 @@ from pipeline.feedback import (
     Row,
     check_feedback,
     check_launch,
-    hold_out,
     normalise,
-    set_aside,
     texts_of,
 )
 from pipeline.months import Month
@@ -32,15 +30,17 @@ from pipeline.recorded.names import (
     FEEDBACK_INPUT,
     LABELS_FILE,
     OWN_GOLDEN_FILE,
-    REJECTED_FILE,
     SUMMARY_FILE,
     TRAIN_FILE,
     VALIDATION_FILE,
 )
 from pipeline.recorded.rows import ROW_COLUMNS
+from pipeline.sampling import hold_out, set_aside
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.feedback_files import feedback_files, patterns_of, read_records
+from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links
+from pipeline.stages.refused_rows import reason, reasons, write_rejected
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.hashing import checkpoint_hash, sha256_file, sha256_json
@@ -52,9 +52,6 @@ from pipeline.store.tables import (
     write_parquet,
 )
 
-MANY_NEW_LABELS = 100
-FEW_ROWS_A_LABEL = 2
-"""A launch of less on average is warned of."""
 logger = logging.getLogger("retrain")
 
 
@@ -251,17 +248,17 @@ def _body(context: RunContext, folder: Path) -> None:
     golden = recorded_golden_sets(context.workspace, golden_by_month, context.inputs)
     model = models_eye(context)
     checked, count = _check(context, files, golden, model)
-    _write_rejected(folder, checked)
+    write_rejected(folder, checked)
     limit = context.config.ingest.max_rejected
     where = ", ".join(shown_path(context.workspace, file) for file in read)
     if not checked.rows:
-        raise BadData(f"{where}: none of {count} rows can be used. {_reasons(checked, folder)}")
+        raise BadData(f"{where}: none of {count} rows can be used. {reasons(checked, folder)}")
     retired = sum(rejection.retired for rejection in checked.rejected)
     bad = len(checked.rejected) - retired  # what was retired on purpose says nothing bad about the rest
     if bad > limit * (count - retired):
         raise BadData(
             f"{where}: {bad} of {count - retired} rows are refused, at most {100 * limit:g}% may be "
-            f"(ingest.max_rejected). {_reasons(checked, folder)}"
+            f"(ingest.max_rejected). {reasons(checked, folder)}"
         )
     if context.launch is not None and len(checked.labels) < 2:
         raise BadData(
@@ -270,14 +267,14 @@ def _body(context: RunContext, folder: Path) -> None:
         )
     known = checkpoint_labels(context.workspace.root / context.base.path).names if context.base else ()
     new = checked.labels.names[len(known) :]
-    _weigh_labels(context, checked.rows, known, new, where)
+    weigh_labels(context, checked.rows, known, new, where)
     if checked.rejected:
         logger.info(
             "ingest: %d of %d rows are refused%s; rejected.jsonl says why. First: %s",
             len(checked.rejected),
             count,
             f", {retired} of them because their label is retired" if retired else "",
-            _reason(checked.rejected[0]),
+            reason(checked.rejected[0]),
         )
     rows, aside = list(checked.rows), list[Row]()
     seed, settings = context.config.seed, context.config.ingest
@@ -330,40 +327,6 @@ def _body(context: RunContext, folder: Path) -> None:
     )
 
 
-def _weigh_labels(
-    context: RunContext, rows: Sequence[Row], known: Sequence[str], new: Sequence[str], where: str
-) -> None:
-    """Refuse more new labels than a month may bring, and warn of many, before anything is trained on them.
-
-    Raises:
-        BadData: with what it would cost, and what it most often means.
-    """
-    limit = context.config.ingest.max_new_labels
-    counts = Counter(row.label for row in rows)
-    own = sum(counts[label] for label in new)
-    cost = (
-        f"The head grows from {len(known)} to {len(known) + len(new)} labels, and every step, the Fisher and `retrain tune` "
-        "become slower by it"
-    )
-    if context.base is not None and len(new) > limit:
-        raise BadData(
-            f"{where}: {len(new)} new labels in {own} rows, at most {limit} are expected (ingest.max_new_labels), such as "
-            f"{', '.join(map(repr, new[:3]))}. Does the label column hold something else, such as an id? {cost}. If they "
-            f"are meant: -o ingest.max_new_labels={len(new)}"
-        )
-    if context.base is not None and len(new) > max(MANY_NEW_LABELS, len(known)):
-        logger.warning(
-            "ingest: %d new labels in %d rows, %.1f rows each. %s", len(new), own, own / len(new), cost
-        )
-    if context.base is None and len(rows) < FEW_ROWS_A_LABEL * len(new) and len(new) > MANY_NEW_LABELS:
-        logger.warning(
-            "ingest: %d labels in %d rows. Does the label column hold something else, such as an id? A label of few rows "
-            "is hardly learned",
-            len(new),
-            len(rows),
-        )
-
-
 def _apart(model: ModelsEye, rows: list[Row], aside: list[Row]) -> tuple[list[Row], list[Row]]:
     """(kept, golden) again, with golden rows that a kept row is to the model put back: it would be tested on them."""
     back = model.same((row.text for row in aside), (row.text for row in rows))
@@ -391,29 +354,6 @@ def _learned_golden_rows(context: RunContext, own: GoldenSet | None) -> int:
         )
     }
     return sum(normalise(row.text) in learned for row in own.rows)
-
-
-def _write_rejected(folder: Path, checked: CheckedRows) -> None:
-    lines = [
-        {"file": r.file, "line": r.line, "reason": r.reason, "row": _plain(r.fields)}
-        for r in checked.rejected
-    ]
-    write_jsonl(folder / REJECTED_FILE, lines)
-
-
-def _plain(record: Any) -> Any:
-    if record is None:
-        return None
-    return {str(k): v if isinstance(v, str | int | bool | None) else str(v) for k, v in record.items()}
-
-
-def _reasons(checked: CheckedRows, folder: Path) -> str:
-    shown = "; ".join(map(_reason, checked.rejected[:3]))
-    return f"First: {shown}. All are in {folder / REJECTED_FILE}" if shown else "The files hold no rows"
-
-
-def _reason(rejection: Rejection) -> str:
-    return f"{rejection.file} line {rejection.line}: {rejection.reason}"
 
 
 INGEST = Stage(

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 MOST_SHOWN = 5
 logger = logging.getLogger("retrain")

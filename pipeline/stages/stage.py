@@ -16,8 +16,9 @@ from pipeline.recipe import MonthContents, Recipe, recipe_for
 from pipeline.recorded.lineage import ancestors, label_changes
 from pipeline.recorded.month_contents import recorded_contents
 from pipeline.store.records import CheckpointRef, Environment, StageRecord
-from pipeline.store.run_directory import RunDirectory, StageName, Workspace
+from pipeline.store.run_directory import RunDirectory, StageName
 from pipeline.store.stage_directory import read_stage
+from pipeline.store.workspace import Workspace
 
 CODE_VERSION = "4"
 """Raised whenever a stage's outputs would differ for equal inputs; part of every stage's identity."""

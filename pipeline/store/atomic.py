@@ -10,21 +10,18 @@ import errno
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import ArtifactCorrupt, CannotWrite, NoInput
-from pipeline.store import strict_json
+from pipeline.errors import ArtifactCorrupt, CannotWrite
+from pipeline.store import reading
 from pipeline.store.refusals import explained
 
-Kind = Literal["nothing", "file", "folder", "symbolic link", "device"]
 Step = Literal["mkdir", "create", "write", "fsync", "chmod", "rename", "symlink", "remove"]
 
 _CHUNK_BYTES = 4 * 2**20
-_JSON_LIMIT_BYTES = 64 * 2**20
 # ours, and those that safetensors leaves when it is killed while it saves
 _TEMPORARY = re.compile(r"\A\.(.*\.[0-9a-f]{12}\.tmp|tmp[0-9A-Za-z]{6})\Z", re.DOTALL)
 
@@ -103,81 +100,6 @@ def write_json(path: Path, value: object, *, read_only: bool = False) -> None:
     write_file(path, render_json(value), read_only=read_only)
 
 
-def kind_of(path: Path) -> Kind:
-    """What lies at a path; a symbolic link is a link, wherever it leads, and a pipe or socket is a device.
-
-    Raises:
-        AccessDenied, CannotWrite: the operating system does not tell.
-    """
-    with explained("look at it", path):
-        try:
-            mode = os.lstat(path).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return "nothing"
-    return _KINDS.get(stat.S_IFMT(mode), "device")
-
-
-_KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symbolic link"}
-
-
-def read_file(path: Path, *, limit_bytes: int | None = None, follow_links: bool = False) -> bytes:
-    """Read a regular file; folders and devices are refused, and symbolic links, which the store itself never makes.
-
-    Args:
-        path: the file.
-        limit_bytes: the most that it may hold.
-        follow_links: read what a link leads to, as for a team's own files.
-
-    Raises:
-        NoInput: there is no such file, or a link leads nowhere.
-        ArtifactCorrupt: it is not a regular file, or larger than `limit_bytes`.
-        AccessDenied, CannotWrite: the operating system refuses, or the disk fails.
-    """
-    with explained("read it", path):
-        try:
-            stay = 0 if follow_links else os.O_NOFOLLOW
-            descriptor = os.open(path, os.O_RDONLY | stay | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            broken = kind_of(path) == "symbolic link"
-            raise NoInput(
-                f"{path}: {'the symbolic link leads to no file' if broken else 'there is no such file'}"
-            ) from None
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                circle = " that leads in a circle" if follow_links else ""
-                raise ArtifactCorrupt(f"{path}: expected a file, found a symbolic link{circle}") from None
-            raise
-        try:
-            facts = os.fstat(descriptor)
-            kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "device")
-            if kind != "file":
-                raise ArtifactCorrupt(f"{path}: expected a file, found a {kind}")
-            if limit_bytes is not None and facts.st_size > limit_bytes:
-                raise ArtifactCorrupt(f"{path}: {facts.st_size} bytes, at most {limit_bytes} are expected")
-            with open(descriptor, "rb", closefd=False) as file:
-                return file.read()
-        finally:
-            os.close(descriptor)
-
-
-def read_json(path: Path, *, follow_links: bool = False) -> object:
-    """Read a JSON document strictly.
-
-    Args:
-        path: the file.
-        follow_links: as for `read_file`.
-
-    Raises:
-        NoInput: there is no such file.
-        ArtifactCorrupt: duplicate keys, NaN, infinite numbers, absurd nesting, broken text, or no regular file.
-    """
-    data = read_file(path, limit_bytes=_JSON_LIMIT_BYTES, follow_links=follow_links)
-    try:
-        return strict_json.parse(data)
-    except ValueError as error:
-        raise ArtifactCorrupt(f"{path}: {error}") from None
-
-
 def append_line(path: Path, text: str, *, durable: bool = False) -> None:
     """Add one line to a log; line breaks and other control characters in `text` are written escaped.
 
@@ -209,9 +131,9 @@ def replace_link(link: Path, target: Path) -> None:
     """
     temporary = _temporary_beside(link)
     with explained("replace the link", link):
-        if kind_of(link) not in ("nothing", "symbolic link"):
+        if reading.kind_of(link) not in ("nothing", "symbolic link"):
             raise CannotWrite(
-                f"{link}: expected a symbolic link, found a {kind_of(link)}. Move it away; then run the command again"
+                f"{link}: expected a symbolic link, found a {reading.kind_of(link)}. Move it away; then run the command again"
             )
         try:
             fault_point("symlink", temporary)
@@ -286,7 +208,7 @@ def sync_tree(folder: Path) -> None:
     """
     for path in _walk_up(folder):
         with explained("flush it to the disk", path):
-            kind = kind_of(path)
+            kind = reading.kind_of(path)
             if kind == "folder":
                 _flush_folder(path, mode=0o777 & ~_mask)
             elif kind == "file":
@@ -307,11 +229,11 @@ def remove_tree(path: Path) -> None:
         AccessDenied, CannotWrite: as `write_file`.
     """
     with explained("remove it", path):
-        if kind_of(path) == "nothing":
+        if reading.kind_of(path) == "nothing":
             return
         for inner in _walk_up(path):
             fault_point("remove", inner)
-            if kind_of(inner) == "folder":
+            if reading.kind_of(inner) == "folder":
                 os.rmdir(inner)
             else:
                 os.unlink(inner)
@@ -418,7 +340,7 @@ def _flush_folder(folder: Path, *, mode: int | None = None) -> None:
 
 def _walk_up(path: Path) -> Iterator[Path]:
     """Everything below a path and then itself, children before parents, in sorted order."""
-    if kind_of(path) == "folder":
+    if reading.kind_of(path) == "folder":
         for name in sorted(os.listdir(path)):
             yield from _walk_up(path / name)
     yield path

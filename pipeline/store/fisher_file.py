@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.store import atomic, strict_json
+from pipeline.store import atomic, reading, strict_json
 from pipeline.store.hashing import sha256_json
 from pipeline.store.records import MonthText, Record, Sha256
 
@@ -108,7 +108,7 @@ def read_fisher(path: Path) -> tuple[dict[str, "Tensor"], FisherMetadata]:
     import safetensors.torch
     from safetensors import SafetensorError
 
-    data = atomic.read_file(path)
+    data = reading.read_file(path)
     sealed = _sealed_metadata(path, data)
     metadata = _metadata(path, sealed)
     try:
@@ -131,7 +131,7 @@ def read_fisher_metadata(path: Path) -> FisherMetadata:
         NoInput: there is no such file.
         ArtifactCorrupt: it is no Fisher file.
     """
-    return _metadata(path, _sealed_metadata(path, atomic.read_file(path)))
+    return _metadata(path, _sealed_metadata(path, reading.read_file(path)))
 
 
 def check_binding(

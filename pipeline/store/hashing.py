@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt, NoInput
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.refusals import explained
 
 MOST_FOLDERS = 8
@@ -77,7 +77,7 @@ def require_safetensors(folder: Path) -> None:
         ArtifactCorrupt: an index is no JSON object, or names anything else; with index and entry.
     """
     for index in sorted(folder.glob("*.index.json")):
-        content = atomic.read_json(index, follow_links=True)
+        content = reading.read_json(index, follow_links=True)
         places = content.get("weight_map") if isinstance(content, dict) else None
         if not isinstance(places, dict) or not places:
             raise ArtifactCorrupt(f"{index}: expected a weight_map of tensors to files, found none")
@@ -118,9 +118,9 @@ def _collect(folder: Path, prefix: str, names: list[str], follow_links: bool) ->
         name = prefix + entry
         if entry.startswith(".") or name == FISHER_FILE:
             continue
-        kind = atomic.kind_of(folder / entry)
+        kind = reading.kind_of(folder / entry)
         if follow_links and kind == "symbolic link":
-            kind = atomic.kind_of((folder / entry).resolve())
+            kind = reading.kind_of((folder / entry).resolve())
         if kind == "folder":
             _collect(folder / entry, f"{name}/", names, follow_links)
         elif kind == "file":

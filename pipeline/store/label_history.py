@@ -7,9 +7,9 @@ from typing import Literal
 
 from pipeline.label_changes import LabelChange, LabelChanges
 from pipeline.months import Month
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.records import MonthText, Record, UtcSeconds, read_record, write_record
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 
 class LabelEntry(Record):
@@ -52,7 +52,7 @@ def read_label_history(workspace: Workspace) -> LabelHistory:
         ArtifactCorrupt: it is damaged.
     """
     file = workspace.label_changes_file
-    if atomic.kind_of(file) == "nothing":
+    if reading.kind_of(file) == "nothing":
         return LabelHistory()
     return read_record(file, LabelHistory, mend="Restore it from a backup")
 

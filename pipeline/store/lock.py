@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline.errors import AccessDenied, CannotWrite, NoInput, RetrainError, WorkspaceLocked
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 
 LOCK_FILE = ".retrain.lock"
 HOLDER_FILE = ".retrain.lock.json"
@@ -36,7 +36,7 @@ def workspace_lock(workspace: os.PathLike[str], *, wait_seconds: float = 0.0) ->
         AccessDenied, CannotWrite: the lock's file cannot be made.
     """
     root = Path(workspace)
-    if atomic.kind_of(root) == "nothing":
+    if reading.kind_of(root) == "nothing":
         raise NoInput(f"{root}: there is no such workspace. Run: retrain init {root}")
     path = root / LOCK_FILE
     lock = FileLock(path, mode=0o600)
@@ -90,7 +90,7 @@ def holder_of(root: Path) -> str | None:
 def _noted(root: Path) -> str | None:
     """Who says to hold a workspace's lock and may be alive, in words; None for nobody."""
     with suppress(RetrainError):
-        found = atomic.read_json(root / HOLDER_FILE)
+        found = reading.read_json(root / HOLDER_FILE)
         if isinstance(found, dict) and _may_be_alive(found):
             return f"process {found.get('pid')} on {found.get('host')}, since {found.get('since')},"
     return None

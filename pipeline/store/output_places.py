@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt, UsageError
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.fisher_file import read_fisher_metadata
 from pipeline.store.hashing import FISHER_FILE
 from pipeline.store.lock import LOCK_FILE
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 
 def require_place_for_a_page(workspace: Workspace, output: Path) -> None:
@@ -17,7 +17,7 @@ def require_place_for_a_page(workspace: Workspace, output: Path) -> None:
         UsageError: there is something that is no page, or the place lies in the runs or among the team's data.
     """
     _refuse_inside(workspace, output)
-    kind = atomic.kind_of(output)
+    kind = reading.kind_of(output)
     if kind == "nothing":
         return
     if kind != "file" or output.suffix.lower() not in (".html", ".htm"):
@@ -40,7 +40,7 @@ def require_place_for_a_fisher(output: Path, *, force: bool) -> None:
     for above in output.absolute().parents:
         if (above / "retrain.yaml").is_file():
             _refuse_inside(Workspace(above), output)
-    kind = atomic.kind_of(output)
+    kind = reading.kind_of(output)
     if kind == "nothing":
         return
     if kind != "file" or not _is_fisher(output):
@@ -61,7 +61,7 @@ def require_place_for_a_backtest(workspace: Workspace, folder: Path) -> None:
         UsageError: there is something else, or the place lies in the runs or among the team's data.
     """
     _refuse_inside(workspace, folder)
-    kind = "folder" if folder.is_dir() else atomic.kind_of(folder)
+    kind = "folder" if folder.is_dir() else reading.kind_of(folder)
     if kind == "nothing":
         return
     if kind != "folder" or (

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.hashing import sha256_bytes, sha256_file, sha256_json
 
 SEAL = "self_sha256"
@@ -185,7 +185,7 @@ def read_record(path: Path, kind: type[R], *, mend: str) -> R:
         NoInput: there is no such file.
         ArtifactCorrupt: it is damaged, or was changed by hand, or is of another kind.
     """
-    content = atomic.read_json(path)
+    content = reading.read_json(path)
     if not isinstance(content, dict):
         raise ArtifactCorrupt(f"{path}: expected an object, found {type(content).__name__}. {mend}")
     recorded = content.pop(SEAL, None)
@@ -218,7 +218,7 @@ def read_registry_file(path: Path) -> Registry:
     Raises:
         ArtifactCorrupt: it is damaged.
     """
-    if atomic.kind_of(path) == "nothing":
+    if reading.kind_of(path) == "nothing":
         return Registry()
     return read_record(
         path,

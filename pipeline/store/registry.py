@@ -7,7 +7,7 @@ Call what writes here with the workspace's lock held.
 import os
 
 from pipeline.errors import ArtifactCorrupt, NoInput
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.hashing import FISHER_FILE, checkpoint_hash
 from pipeline.store.records import (
     Action,
@@ -20,7 +20,7 @@ from pipeline.store.records import (
 )
 from pipeline.store.remaking import remaking
 from pipeline.store.removed_weights import removed_weights
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 
 def read_registry(workspace: Workspace) -> Registry:
@@ -184,7 +184,7 @@ def mend_link(workspace: Workspace, registry: Registry | None = None) -> bool:
         return False
     link = workspace.champion_link
     target = workspace.resolve(champion.path)
-    if atomic.kind_of(link) == "symbolic link" and os.readlink(link) == os.path.relpath(target, link.parent):
+    if reading.kind_of(link) == "symbolic link" and os.readlink(link) == os.path.relpath(target, link.parent):
         return False
     atomic.replace_link(link, target)
     return True
@@ -197,7 +197,7 @@ def link_problem(workspace: Workspace) -> str | None:
         ArtifactCorrupt: as `read_registry`.
     """
     champion, link = read_registry(workspace).champion, workspace.champion_link
-    kind = atomic.kind_of(link)
+    kind = reading.kind_of(link)
     if kind not in ("nothing", "symbolic link"):
         return f"{link}: expected the link to the champion, found a {kind}. Move it away"
     if champion is None:

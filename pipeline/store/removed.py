@@ -7,10 +7,10 @@ whether there is feedback that no champion has learned.
 from typing import Literal
 
 from pipeline.months import Month
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.records import AttemptId, MonthText, Record, read_record, write_record
 from pipeline.store.remaking import MONTH_FORM
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 REMOVED_FILE = "removed.json"
 
@@ -41,7 +41,7 @@ def removed_month(workspace: Workspace, month: Month) -> RemovedMonth | None:
         ArtifactCorrupt: the record is damaged.
     """
     file = workspace.runs / str(month) / REMOVED_FILE
-    if atomic.kind_of(file) == "nothing":
+    if reading.kind_of(file) == "nothing":
         return None
     mend = f"Restore it from a backup, or remove it and run: retrain run --month {month}"
     return read_record(file, RemovedMonth, mend=mend)
@@ -55,5 +55,5 @@ def removed_months(workspace: Workspace) -> list[Month]:
     return [
         Month.parse(name)
         for name in names
-        if atomic.kind_of(workspace.runs / name / REMOVED_FILE) != "nothing"
+        if reading.kind_of(workspace.runs / name / REMOVED_FILE) != "nothing"
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.hashing import FISHER_FILE
 from pipeline.store.records import AttemptId, Record, read_record, write_record
 from pipeline.store.remaking import remaking
@@ -57,11 +57,11 @@ def removed_weights(attempt: Path) -> frozenset[str]:
         ArtifactCorrupt: the record is damaged, or belongs to another attempt.
     """
     file = attempt / REMOVED_WEIGHTS_FILE
-    if atomic.kind_of(file) == "nothing":
+    if reading.kind_of(file) == "nothing":
         return frozenset()
     mend = f"Restore it from a backup, or run: {remaking(attempt.parent)}"
     record = read_record(file, RemovedWeights, mend=mend)
     here = f"{attempt.parent.name}/{attempt.name}"
     if record.attempt != here:
         raise ArtifactCorrupt(f"{file}: belongs to attempt {record.attempt}, not to {here}. {mend}")
-    return frozenset(name for name in record.files if atomic.kind_of(attempt / name) == "nothing")
+    return frozenset(name for name in record.files if reading.kind_of(attempt / name) == "nothing")

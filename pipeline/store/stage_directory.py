@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt, NoInput, UsageError
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.hashing import FISHER_FILE, sha256_file, sha256_json
 from pipeline.store.records import StageRecord, read_record, write_record
 from pipeline.store.refusals import explained
@@ -41,7 +41,7 @@ def open_stage(target: Path, identity: Mapping[str, object], *, resumable: bool 
         UsageError: the stage is finished already; finished folders are never written again.
         AccessDenied, CannotWrite: as `atomic.write_file`.
     """
-    if atomic.kind_of(target) != "nothing":
+    if reading.kind_of(target) != "nothing":
         raise UsageError(
             f"{target}: is finished, and finished stages are not written again. {_again(target)}"
         )
@@ -52,7 +52,7 @@ def open_stage(target: Path, identity: Mapping[str, object], *, resumable: bool 
                 atomic.remove_tree(left_over)
     else:
         # the identity goes first: a removal that is cut short must not leave half of resume/ under its name
-        if atomic.kind_of(partial) == "folder":
+        if reading.kind_of(partial) == "folder":
             atomic.remove_tree(partial / IDENTITY_FILE)
         atomic.remove_tree(partial)
         atomic.make_folder(partial)
@@ -78,7 +78,7 @@ def commit_stage(partial: Path, target: Path, planned: StageRecord) -> StageReco
         UsageError: the target exists.
         AccessDenied, CannotWrite: as `atomic.write_file`.
     """
-    if atomic.kind_of(target) != "nothing":
+    if reading.kind_of(target) != "nothing":
         raise UsageError(
             f"{target}: is finished, and finished stages are not written again. {_again(target)}"
         )
@@ -103,7 +103,7 @@ def read_stage(target: Path) -> StageRecord | None:
     Raises:
         ArtifactCorrupt: the folder is there without a sound record.
     """
-    kind = atomic.kind_of(target)
+    kind = reading.kind_of(target)
     if kind == "nothing":
         return None
     if kind != "folder":
@@ -183,7 +183,7 @@ def verify_stage(target: Path) -> StageRecord:
 
 def _require_hash(path: Path, recorded: str, target: Path) -> None:
     mend = f"Restore it from a backup, or: {_again(target)}"
-    if atomic.kind_of(path) != "file":
+    if reading.kind_of(path) != "file":
         raise ArtifactCorrupt(f"{path}: is missing; recorded with the hash {recorded}. {mend}")
     actual = sha256_file(path)
     if actual != recorded:
@@ -191,10 +191,10 @@ def _require_hash(path: Path, recorded: str, target: Path) -> None:
 
 
 def _is_same_work(partial: Path, identity: Mapping[str, object]) -> bool:
-    if atomic.kind_of(partial) != "folder" or atomic.kind_of(partial / RESUME_FOLDER) == "symbolic link":
+    if reading.kind_of(partial) != "folder" or reading.kind_of(partial / RESUME_FOLDER) == "symbolic link":
         return False
     try:
-        return sha256_json(atomic.read_json(partial / IDENTITY_FILE)) == sha256_json(dict(identity))
+        return sha256_json(reading.read_json(partial / IDENTITY_FILE)) == sha256_json(dict(identity))
     except (NoInput, ArtifactCorrupt):
         return False
 
@@ -212,7 +212,7 @@ def _files(folder: Path, target: Path, prefix: str = "") -> Iterator[str]:
     with explained("read it", folder):
         paths = sorted(folder.iterdir())
     for path in paths:
-        kind = atomic.kind_of(path)
+        kind = reading.kind_of(path)
         if kind not in ("file", "folder"):
             raise ArtifactCorrupt(f"{path}: expected a file or folder, found a {kind}. {_again(target)}")
         if kind == "folder":

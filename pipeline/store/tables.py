@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import ArtifactCorrupt, BadData
-from pipeline.store import atomic, strict_json
+from pipeline.store import atomic, reading, strict_json
 from pipeline.store.hashing import sha256_bytes
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def read_table(path: Path, *, sha256: str | None = None) -> list[Row]:
     if suffix not in SUFFIXES:
         raise BadData(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     try:
-        data = atomic.read_file(path, limit_bytes=FILE_LIMIT_BYTES, follow_links=True)
+        data = reading.read_file(path, limit_bytes=FILE_LIMIT_BYTES, follow_links=True)
     except ArtifactCorrupt as error:
         raise BadData(f"{error}. Name a regular file, or split a large one into several") from None
     if sha256 is not None and sha256_bytes(data) != sha256:
@@ -108,7 +108,7 @@ def read_jsonl(path: Path) -> list[dict[str, object]]:
         NoInput: there is none. ArtifactCorrupt: it holds anything but one strict JSON object per line.
     """
     records = []
-    for line, value in _jsonl_rows(atomic.read_file(path, limit_bytes=FILE_LIMIT_BYTES)):
+    for line, value in _jsonl_rows(reading.read_file(path, limit_bytes=FILE_LIMIT_BYTES)):
         if isinstance(value, str):
             raise ArtifactCorrupt(f"{path}: line {line}: {value}")
         records.append(value)
@@ -149,7 +149,7 @@ def read_parquet(path: Path) -> list[dict[str, object]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    data = atomic.read_file(path, limit_bytes=FILE_LIMIT_BYTES)
+    data = reading.read_file(path, limit_bytes=FILE_LIMIT_BYTES)
     try:
         rows: list[dict[str, object]] = pq.ParquetFile(pa.BufferReader(data)).read().to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt, RetrainError
-from pipeline.store import atomic
+from pipeline.store import reading
 from pipeline.store.fisher_file import check_binding, check_values, read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files, sha256_file
 from pipeline.store.label_history import read_label_history
@@ -12,8 +12,9 @@ from pipeline.store.records import Manifest
 from pipeline.store.registry import has_lost_weights, link_problem, read_registry, verify_checkpoint
 from pipeline.store.remaking import remaking
 from pipeline.store.removed import removed_month, removed_months
-from pipeline.store.run_directory import STAGES, RunDirectory, Workspace
+from pipeline.store.run_directory import STAGES, RunDirectory
 from pipeline.store.stage_directory import read_stage, verify_stage
+from pipeline.store.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def verify_attempt(workspace: Workspace, run: RunDirectory) -> int:
         verify_checkpoint(workspace, manifest.candidate)
         _check_finite(workspace.resolve(manifest.candidate.path))
     sidecar = run.checkpoint / FISHER_FILE
-    if manifest.candidate is not None and atomic.kind_of(sidecar) != "nothing":
+    if manifest.candidate is not None and reading.kind_of(sidecar) != "nothing":
         diagonal, metadata = read_fisher(sidecar)
         check_binding(
             metadata,
@@ -130,7 +131,7 @@ def _training_table(manifest: Manifest) -> str | None:
 
 def _check_file(run: RunDirectory, name: str, recorded: str) -> None:
     path = run.folder / name
-    if atomic.kind_of(path) != "file":
+    if reading.kind_of(path) != "file":
         raise ArtifactCorrupt(f"{path}: is missing; recorded with the hash {recorded}. {_again(run)}")
     found = sha256_file(path)
     if found != recorded:
@@ -148,7 +149,7 @@ def _check_finite(checkpoint: Path) -> None:
             continue
         path = checkpoint / name
         try:
-            tensors = safetensors.torch.load(atomic.read_file(path))
+            tensors = safetensors.torch.load(reading.read_file(path))
         except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
             raise ArtifactCorrupt(f"{path}: cannot be decoded: {str(error)[:200]}") from None
         for key, tensor in tensors.items():

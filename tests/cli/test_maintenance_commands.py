@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.operations.doctor import examine
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 from tests.conftest import call
 from tests.store.samples import tree
 

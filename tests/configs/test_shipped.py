@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import load_config
+from pipeline.config_loading import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

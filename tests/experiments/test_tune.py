@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from pipeline.config import load_config
+from pipeline.config_loading import load_config
 from pipeline.errors import BadConfig, UsageError
 from pipeline.experiments.tune import TuneSettings, frontier, tune_month, tuned_key, write_choice
 from pipeline.month.decision import Request
@@ -19,8 +19,9 @@ from pipeline.months import Month
 from pipeline.recorded.tune_record import TuneResult, recorded_frontier, save_tuning
 from pipeline.stages.stage import RunContext
 from pipeline.stages.trial import Losses, Trial, months_summed, penalised, prepare_trial
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.verification import verify_workspace
+from pipeline.store.workspace import Workspace
 
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 ROWS = 400

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.store.registry import read_registry, verify_checkpoint
-from pipeline.store.run_directory import Workspace
 from pipeline.store.verification import verify_workspace
+from pipeline.store.workspace import Workspace
 from tests.faults.disturbance import artifacts, finished_month, run_month
 
 

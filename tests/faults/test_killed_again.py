@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.months import Month
 from pipeline.recorded.lineage import finished_attempt
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 from tests.faults.disturbance import KILLED, MONTH, copy_of, killing, run_month, run_with
 from tests.faults.outcome import Undisturbed
 

@@ -10,7 +10,7 @@ import torch
 from pipeline.errors import UsageError
 from pipeline.evaluation.scorecard import Flip
 from pipeline.inspection.diagnosis import Diagnosis, diagnose, lost_pairs, recorded_movements
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 WRECKED = "bert.encoder.layer.1"
 

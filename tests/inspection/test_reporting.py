@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.errors import StoppedBySignal, UsageError
 from pipeline.inspection.reporting import try_report, without_values, write_report
-from pipeline.store.run_directory import Workspace
 from pipeline.store.verification import verify_workspace
+from pipeline.store.workspace import Workspace
 
 
 def test_every_run_ends_with_a_report_and_the_workspace_stays_sound(promoted: Path) -> None:

@@ -25,7 +25,7 @@ from pipeline.modeling.metrics import Metric
 from pipeline.modeling.penalty_callback import Consolidation, PenaltyCallback
 from pipeline.modeling.resume import RECORD_FILE, REQUIRED, Resumption
 from pipeline.modeling.training import Objective, Replay, Training, TrainingResult
-from pipeline.store import atomic
+from pipeline.store import reading
 from tests import toy
 
 SETTINGS = TrainSection(layers="all", learning_rate=1e-3, epochs=3, batch_size=8)
@@ -446,4 +446,4 @@ def test_a_link_planted_among_the_checkpoints_is_not_followed(
     (stopped.folder / "checkpoint-9").symlink_to(outside)
     assert_equal(train(stopped), undisturbed)
     assert (outside / "precious").read_text() == "x"
-    assert atomic.kind_of(stopped.folder / "checkpoint-9") == "nothing"
+    assert reading.kind_of(stopped.folder / "checkpoint-9") == "nothing"

@@ -12,7 +12,7 @@ from pipeline.operations.maintenance import removable, remove, verify
 from pipeline.store import atomic
 from pipeline.store.fisher_file import read_fisher
 from pipeline.store.removed import RemovedMonth, record_removed
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 from tests import toy
 from tests.conftest import call
 from tests.store.samples import killed_at

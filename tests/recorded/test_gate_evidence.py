@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_config
+from pipeline.config_loading import load_config
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
 from pipeline.labels import LabelSet
 from pipeline.recorded.gate_evidence import Answers, gate_limits, held_rows, worn_rows
 from pipeline.recorded.names import PREDICTIONS_FILE
 from pipeline.store.records import CheckpointRef, StageRecord
-from pipeline.store.run_directory import Workspace
 from pipeline.store.stage_directory import commit_stage, open_stage
 from pipeline.store.tables import ColumnType, write_parquet
+from pipeline.store.workspace import Workspace
 
 COLUMNS: dict[str, ColumnType] = {
     "golden": "string",

@@ -18,7 +18,8 @@ from pipeline.recorded.lineage import (
 )
 from pipeline.store.records import Manifest
 from pipeline.store.registry import read_registry
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
+from pipeline.store.workspace import Workspace
 from tests.conftest import call
 
 

@@ -14,7 +14,7 @@ from pipeline.stages import evaluate
 from pipeline.stages.earlier_answers import earlier_answers
 from pipeline.stages.evaluate import answers
 from pipeline.store.registry import read_registry
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 from tests.conftest import call
 
 FIRST, LAST = Month(2026, 1), Month(2026, 3)

@@ -18,7 +18,7 @@ from pipeline.modeling.checkpoint import load_language_model
 from pipeline.progress import silent
 from pipeline.recorded.rows import training_rows
 from pipeline.stages.fisher_pass import FisherPass, FisherSettings, estimate_fisher
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 from tests import language_models
 
 SETTINGS = FisherSettings(estimator="exact", samples=40, seed=0, layers="all", max_length=16)

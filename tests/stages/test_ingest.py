@@ -11,7 +11,7 @@ from pipeline.feedback import Row
 from pipeline.months import Month
 from pipeline.recorded.rows import rows_of
 from pipeline.stages.feedback_files import feedback_files
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 from tests import toy
 from tests.conftest import call
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import load_config
+from pipeline.config_loading import load_config
 from pipeline.ewc.growth import aligned_rows
 from pipeline.ewc.penalty import penalty
 from pipeline.modeling.checkpoint import load_classifier
@@ -15,7 +15,7 @@ from pipeline.month.run import month_context
 from pipeline.months import Month
 from pipeline.stages.preparation import Prepared, prepare
 from pipeline.store.fisher_file import read_fisher
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 from tests import toy
 from tests.conftest import call
 

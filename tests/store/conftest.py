@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)

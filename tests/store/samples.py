@@ -18,8 +18,9 @@ from pipeline.store.records import (
     StageRecord,
 )
 from pipeline.store.registry import promote
-from pipeline.store.run_directory import STAGES, RunDirectory, Workspace
+from pipeline.store.run_directory import STAGES, RunDirectory
 from pipeline.store.stage_directory import commit_stage, open_stage, require_stage
+from pipeline.store.workspace import Workspace
 
 KILLED = 137
 AT = "2026-04-01T02:00:00Z"

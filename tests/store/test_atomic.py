@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import AccessDenied, ArtifactCorrupt, CannotWrite, NoInput
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 
 from .samples import count_steps, failing_at, killed_at
 
@@ -162,7 +162,7 @@ def test_equal_values_are_equal_json_bytes(tmp_path: Path) -> None:
     data = (tmp_path / "a").read_bytes()
     assert data == (tmp_path / "b").read_bytes()
     assert data.endswith(b"}\n")
-    assert atomic.read_json(tmp_path / "a") == {"a": ["\N{SNOWMAN}", 0.1], "b": 1}
+    assert reading.read_json(tmp_path / "a") == {"a": ["\N{SNOWMAN}", 0.1], "b": 1}
 
 
 def test_numbers_that_json_lacks_are_never_written(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_damaged_json_file_is_named_with_the_reason(tmp_path: Path, data: byte
     path = tmp_path / "a.json"
     path.write_bytes(data)
     with pytest.raises(ArtifactCorrupt, match=f"{path}: .*{reason}"):
-        atomic.read_json(path)
+        reading.read_json(path)
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
@@ -192,19 +192,19 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ArtifactCorrupt, match="link: expected a file, found a symbolic link"):
-        atomic.read_json(tmp_path / "link")
+        reading.read_json(tmp_path / "link")
     with pytest.raises(ArtifactCorrupt, match="pipe: expected a file, found a device"):
-        atomic.read_json(tmp_path / "pipe")
+        reading.read_json(tmp_path / "pipe")
     with pytest.raises(ArtifactCorrupt, match="expected a file, found a folder"):
-        atomic.read_json(tmp_path)
+        reading.read_json(tmp_path)
     with pytest.raises(NoInput, match="none: there is no such file"):
-        atomic.read_json(tmp_path / "none")
+        reading.read_json(tmp_path / "none")
 
 
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     with pytest.raises(ArtifactCorrupt, match="5 bytes, at most 4 are expected"):
-        atomic.read_file(tmp_path / "a", limit_bytes=4)
+        reading.read_file(tmp_path / "a", limit_bytes=4)
 
 
 def test_log_lines_are_added_and_control_characters_escaped(tmp_path: Path) -> None:

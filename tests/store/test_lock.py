@@ -16,7 +16,7 @@ import pytest
 from pipeline.errors import CannotWrite, NoInput, WorkspaceLocked
 from pipeline.store import lock as lock_module
 from pipeline.store.lock import HOLDER_FILE, LOCK_FILE, holder_of, workspace_lock
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 HOLD = """
 import sys, time

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import ArtifactCorrupt, NoInput
-from pipeline.store import atomic
+from pipeline.store import atomic, reading
 from pipeline.store.hashing import sha256_json
 from pipeline.store.records import (
     SEAL,
@@ -88,7 +88,7 @@ def test_a_cut_tail_is_found(tmp_path: Path) -> None:
 def test_a_change_by_hand_is_told_with_both_hashes_and_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_record(path, registry())
-    content = atomic.read_json(path)
+    content = reading.read_json(path)
     assert isinstance(content, dict)
     recorded = content.pop(SEAL)
     content["champion"] = None

@@ -17,7 +17,7 @@ from pipeline.store.registry import (
     succession,
     verify_checkpoint,
 )
-from pipeline.store.run_directory import Workspace
+from pipeline.store.workspace import Workspace
 
 from .samples import AT, champion_of, failing_at, killed_at, run_attempt, tree, verdict
 

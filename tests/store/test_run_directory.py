@@ -10,8 +10,9 @@ from pipeline.errors import ArtifactCorrupt, CannotWrite, NoInput, UsageError
 from pipeline.months import Month
 from pipeline.store import atomic
 from pipeline.store.registry import promote, rollback
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import open_stage
+from pipeline.store.workspace import Workspace
 
 from .samples import AT, manifest, run_attempt, stage_record, tree, verdict, write_checkpoint
 

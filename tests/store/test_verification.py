@@ -11,8 +11,9 @@ from pipeline.store import atomic
 from pipeline.store.fisher_file import write_fisher
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import write_record
-from pipeline.store.run_directory import RunDirectory, Workspace
+from pipeline.store.run_directory import RunDirectory
 from pipeline.store.verification import verify_attempt, verify_workspace
+from pipeline.store.workspace import Workspace
 
 from .samples import digest, manifest, run_attempt, tree
 from .test_fisher_file import diagonal, metadata

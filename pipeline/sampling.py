@@ -1,0 +1,69 @@
+"""Which rows are held out, set aside or sampled: by hashes of seed and content, whatever the order of the rows."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+from pipeline.feedback import Row, normalise
+
+
+def hold_out(
+    rows: Sequence[Row], fraction: float, *, seed: int, purpose: str, learned: Collection[str] = ()
+) -> tuple[list[Row], list[Row]]:
+    """Split rows into (kept, held out): `round(n * fraction)` rows, chosen by a hash of seed, purpose and id.
+
+    The choice of a row does not depend on the order of the rows. At least one row is always kept, and one of
+    every label of `learned`.
+    """
+    count = min(round(len(rows) * fraction), max(len(rows) - 1, 0))
+    ranked = sorted(rows, key=lambda row: rank(row.id, seed=seed, purpose=purpose))
+    return _split(rows, [[row] for row in ranked[:count]], learned)
+
+
+def set_aside(
+    rows: Sequence[Row], fraction: float, *, seed: int, learned: Collection[str] = ()
+) -> tuple[list[Row], list[Row]]:
+    """Split rows into (kept, golden), at most `round(n * fraction)`, so that no text is on both sides.
+
+    Texts are compared as golden texts are, and chosen by a hash of the seed and the text. At least one row is
+    always kept, and one of every label of `learned`.
+    """
+    left = min(round(len(rows) * fraction), max(len(rows) - 1, 0))
+    same_text: dict[str, list[Row]] = {}
+    for row in rows:
+        same_text.setdefault(normalise(row.text), []).append(row)
+    chosen: list[list[Row]] = []
+    for text in sorted(same_text, key=lambda text: rank(text, seed=seed, purpose="golden")):
+        if len(same_text[text]) <= left:
+            chosen.append(same_text[text])
+            left -= len(same_text[text])
+    return _split(rows, chosen, learned)
+
+
+def _split(
+    rows: Sequence[Row], chosen: Iterable[Sequence[Row]], learned: Collection[str]
+) -> tuple[list[Row], list[Row]]:
+    """Take the chosen groups out, but for one that would leave a label of `learned` without a row."""
+    remaining = Counter(row.label for row in rows)
+    taken: set[str] = set()
+    for group in chosen:
+        labels = Counter(row.label for row in group)
+        if any(label in learned and remaining[label] <= count for label, count in labels.items()):
+            continue
+        remaining -= labels
+        taken |= {row.id for row in group}
+    return [row for row in rows if row.id not in taken], [row for row in rows if row.id in taken]
+
+
+def seeded_sample(rows: Sequence[Row], limit: int, *, seed: int, purpose: str) -> list[Row]:
+    """At most `limit` rows, chosen by a hash of seed, purpose and id, in their given order."""
+    if len(rows) <= limit:
+        return list(rows)
+    ranked = sorted(rows, key=lambda row: rank(row.id, seed=seed, purpose=purpose))
+    chosen = {row.id for row in ranked[:limit]}
+    return [row for row in rows if row.id in chosen]
+
+
+def rank(name: str, *, seed: int, purpose: str) -> bytes:
+    """Where a name stands in the order of a seed and a purpose."""
+    return hashlib.sha256(f"{seed}\0{purpose}\0{name}".encode()).digest()
