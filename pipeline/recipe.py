@@ -26,6 +26,7 @@ class Recipe:
     Attributes:
         why: the choice in one line.
         layers: which layers are trained, as in `train.layers`.
+        epochs: how often the month's rows are seen; None: `train.epochs`.
         trains: False for the frozen arm, whose champion stays as it is.
         from_scratch: start again from the pretrained model, on everything so far.
         needs_fisher: whether a Fisher is computed; by the configuration alone, so that no month lacks one.
@@ -41,6 +42,7 @@ class Recipe:
 
     why: str
     layers: str
+    epochs: int | None = None
     trains: bool = True
     from_scratch: bool = False
     needs_fisher: bool = False
@@ -61,6 +63,8 @@ def replays(config: Config) -> bool:
 
 ROWS_OF_LAMBDA = 150
 """Rows of a month that `ewc.replay_lambda` is meant for; fewer rows say less, so that the past counts for more."""
+LEAST_STEPS = 24
+"""Optimizer steps of a month that replays: in fewer of them too few old rows are seen to hold the old labels."""
 FIRMER = 3.0
 """What each refused month beyond `gate.patience` multiplies lambda by: half of the decade of good values."""
 
@@ -144,6 +148,9 @@ def _default(config: Config, contents: MonthContents | None) -> Recipe:
         if contents and replayed > config.replay.per_step
         else ""
     )
+    epochs = _epochs(config, contents)
+    if epochs > config.train.epochs:
+        more += f", {epochs} epochs, so that there are {LEAST_STEPS} steps"
     held = f"EWC on the encoder, {key} {weak:g}" if weak else f"no penalty, as {key} is 0"
     factor = _factor_of_few_rows(contents) if weak and not grows else 1.0
     if factor > 1.0:
@@ -151,6 +158,7 @@ def _default(config: Config, contents: MonthContents | None) -> Recipe:
     return Recipe(
         why=f"default{brought}: {replayed} replayed rows a step{more}, balanced softmax, distillation, {held}",
         layers=config.train.layers,
+        epochs=epochs,
         needs_fisher=ewc.replay_lambda > 0.0 or ewc.growth_lambda > 0.0,
         ewc_lambda=weak,
         ewc_factor=factor,
@@ -174,16 +182,24 @@ def _factor_of_few_rows(contents: MonthContents | None) -> float:
 
 
 def _replayed_per_step(config: Config, contents: MonthContents | None) -> int:
-    """Half as many replayed rows in a step again as rows of new labels, in whole multiples of `replay.per_step`.
+    """So many replayed rows in a step that two rows of old labels stand beside each of a new label, whoever brings them.
 
-    A month of nothing but catalogue entries has no row that holds the old labels. Where at most `replay.per_step` rows of
-    a step have new labels, the others hold them.
+    In whole multiples of `replay.per_step`. A month of nothing but catalogue entries has no row of its own that holds the
+    old labels; where at most half of a step has new labels, the others and `replay.per_step` rows hold them.
     """
     few, batch = config.replay.per_step, config.train.batch_size
     if contents is None or not contents.rows:
         return few
     new = batch * contents.new_label_rows // contents.rows
-    return few if new <= few else -(-3 * new // (2 * few)) * few
+    return max(few, -(-(3 * new - batch) // few) * few)
+
+
+def _epochs(config: Config, contents: MonthContents | None) -> int:
+    """As many as configured, and in a month of few rows as many as make `LEAST_STEPS` optimizer steps."""
+    if contents is None or not contents.rows:
+        return config.train.epochs
+    steps = -(-contents.rows // config.train.batch_size)
+    return max(config.train.epochs, -(-LEAST_STEPS // steps))
 
 
 def unprotected_growth(recipe: Recipe, contents: MonthContents | None) -> str | None:

@@ -47,17 +47,17 @@ def test_the_default_says_what_the_month_brings_and_holds_a_growing_one_as_confi
     ("new_rows", "words", "replayed"),
     [
         (0, [], 16),
-        (120, [], 16),  # 16 of 32
-        (130, [], 32),
-        (170, [], 48),  # 22 of 32
-        (240, [], 48),
-        (240, ["replay.per_step=24"], 48),
-        (240, ["replay.per_step=20"], 60),
-        (240, ["train.gradient_accumulation=16"], 48),
+        (120, [], 16),  # 16 of 32: 16 rows of the month's own and 16 replayed ones stand beside them
+        (130, [], 32),  # 17 of 32: 34 - 15 = 19
+        (170, [], 48),  # 22 of 32: 44 - 10 = 34
+        (240, [], 64),
+        (240, ["replay.per_step=24"], 72),
+        (240, ["replay.per_step=20"], 80),
+        (240, ["train.gradient_accumulation=16"], 64),
         (240, ["replay.per_step=0"], 0),
     ],
 )
-def test_half_as_many_old_rows_again_are_replayed_in_a_step_as_it_has_rows_of_new_labels(
+def test_two_rows_of_old_labels_stand_beside_each_row_of_a_new_label(
     new_rows: int, words: list[str], replayed: int
 ) -> None:
     contents = MonthContents(rows=240, new_labels=3, new_label_rows=new_rows)
@@ -76,6 +76,18 @@ def test_few_rows_make_the_penalty_stronger_in_inverse_proportion(rows: int, fac
     for words in (["ewc.replay_lambda=0"], ["arm=ewc"], ["replay.per_step=0"]):
         assert recipe(*words, contents=MonthContents(rows=rows, new_labels=0)).ewc_factor == 1.0
     assert recipe("ewc.growth_lambda=1", contents=MonthContents(rows=rows, new_labels=1)).ewc_factor == 1.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"), [(1, 24), (18, 24), (67, 8), (128, 6), (129, 5), (600, 5), (0, 5)]
+)
+def test_a_month_of_few_rows_takes_two_dozen_steps(rows: int, epochs: int) -> None:
+    chosen = recipe(contents=MonthContents(rows=rows, new_labels=0))
+    assert chosen.epochs == epochs
+    assert (f"{epochs} epochs, so that there are 24 steps" in chosen.why) == (epochs > 5)
+    assert recipe("train.epochs=30", contents=MonthContents(rows=18, new_labels=0)).epochs == 30
+    for words in ("arm=plain", "arm=ewc", "replay.per_step=0"):
+        assert recipe(words, contents=MonthContents(rows=18, new_labels=0)).epochs is None
 
 
 def test_a_month_without_penalty_keeps_its_fisher_for_the_months_after_it() -> None:

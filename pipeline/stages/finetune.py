@@ -93,10 +93,10 @@ def _settings(context: RunContext) -> dict[str, Any]:
     if context.launch is not None:
         return {"model": resolved["model"], "launch": resolved["launch"]}
     recipe = context.recipe
-    parts = {name: value for name, value in asdict(recipe).items() if name != "why"}
+    parts = {name: value for name, value in asdict(recipe).items() if name not in ("why", "epochs")}
     settings = {"recipe": parts, "max_length": resolved["model"]["max_length"]}
     if recipe.trains:
-        settings["train"] = resolved["train"]
+        settings["train"] = resolved["train"] | ({"epochs": recipe.epochs} if recipe.epochs else {})
     if context.uses_fisher:
         settings["ewc"] = resolved["ewc"]
     if recipe.from_scratch:

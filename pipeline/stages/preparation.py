@@ -144,7 +144,8 @@ def _loaded(
         close_rows_(classifier.model, closed)
     else:
         classifier = load_classifier(context.workspace.root / context.base.path)
-        settings = config.train.model_copy(update={"layers": recipe.layers})
+        epochs = recipe.epochs or config.train.epochs
+        settings = config.train.model_copy(update={"layers": recipe.layers, "epochs": epochs})
     require_length(classifier.model, config.model.max_length)
     classifier.model.to(choose_device(context.device))
     return classifier, settings
