@@ -159,7 +159,9 @@ class Training:
         self, folder: Path, signals: DeferredSignals, progress: Progress, resumption: Resumption | None
     ) -> tuple[Any, MetricsCallback]:
         """The Trainer's output and the metrics; begins again with smaller micro-batches where memory runs out."""
-        accumulation = self._accumulation()
+        accumulation = self.settings.gradient_accumulation or micro_batches(
+            self.rows_per_step, self.classifier.model.device.type
+        )
         taken = resumption.newest() if resumption is not None else None
         if resumption is not None and taken is not None:
             accumulation = taken[1].accumulation
@@ -181,14 +183,6 @@ class Training:
                 self.rows_per_step // accumulation,
                 accumulation,
             )
-
-    def _accumulation(self) -> int:
-        """Micro-batches of a step: as configured, or the next larger number that divides a step with more replayed rows."""
-        asked = self.settings.gradient_accumulation
-        if asked is None:
-            return micro_batches(self.rows_per_step, self.classifier.model.device.type)
-        rows = self.rows_per_step
-        return next((count for count in range(asked, rows) if rows % count == 0), rows)
 
     def _trained(
         self,
