@@ -29,9 +29,8 @@ from pipeline.config_loading import load_config
 from pipeline.experiments.backtest import ARMS, backtest
 from pipeline.experiments.backtest_result import ArmResult
 from pipeline.modeling.checkpoint import quiet_libraries
-from pipeline.month.decision import Request
+from pipeline.month.wish import Runtime
 from pipeline.months import Month
-from pipeline.progress import silent
 from pipeline.store.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -80,9 +79,7 @@ def run(job: Job) -> list[ArmResult]:
             months=FIRST.until(job.last),
             arms=some,
             seeds=with_seeds,
-            request=Request(threads=1, by="benchmark"),
-            clock=lambda: datetime.now(UTC),
-            progress=silent,
+            runtime=Runtime(lambda: datetime.now(UTC), by="benchmark"),
         )
         for some, with_seeds in groups
         if some

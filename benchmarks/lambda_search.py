@@ -22,8 +22,8 @@ from environment import environment
 from pipeline.config_loading import load_config
 from pipeline.experiments.tune import TuneSettings, frontier, prepared_month
 from pipeline.modeling.checkpoint import quiet_libraries
-from pipeline.month.decision import Request
 from pipeline.month.run import launch
+from pipeline.month.wish import Runtime
 from pipeline.months import Month
 from pipeline.operations.new_workspace import make_workspace
 from pipeline.recorded.tune_record import TuneResult
@@ -50,8 +50,7 @@ def compared(stream: Path, work: Path, month: Month) -> dict[str, Any]:
     workspace = Workspace(work / stream.name)
     make_workspace(workspace.root)
     options: dict[str, Any] = {
-        "request": Request(threads=1, by="benchmark"),
-        "clock": lambda: datetime.now(UTC),
+        "runtime": Runtime(lambda: datetime.now(UTC), by="benchmark"),
     }
     launch(workspace, config, LAUNCH, LaunchInput(stream / "launch.jsonl", None), **options)
     trial = prepare_trial(prepared_month(workspace, config, month, **options))

@@ -25,8 +25,8 @@ from pipeline.config import Config
 from pipeline.config_loading import load_config
 from pipeline.experiments.backtest import arm_config, ensure_launched, reading_from
 from pipeline.modeling.checkpoint import quiet_libraries
-from pipeline.month.decision import Request
 from pipeline.month.run import run_month
+from pipeline.month.wish import Runtime, Wish
 from pipeline.months import Month
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.workspace import Workspace
@@ -34,11 +34,13 @@ from pipeline.store.workspace import Workspace
 ARMS = ("plain", "default")
 SEED = 1
 AIM = 1.3
-REQUEST = Request(threads=1, by="benchmark", promote=True)
 
 
 def clock() -> datetime:
     return datetime.now(UTC)
+
+
+RUNTIME, WISH = Runtime(clock, by="benchmark"), Wish(promote=True)
 
 
 def measure(stream: Path, launch_workspace: Path, scratch: Path) -> dict[str, dict[str, float]]:
@@ -47,12 +49,12 @@ def measure(stream: Path, launch_workspace: Path, scratch: Path) -> dict[str, di
     config = reading_from(Workspace(stream), config)
     data = stream / "launch.jsonl"
     shared = Workspace(launch_workspace)
-    ensure_launched(shared, config, LAUNCH, LaunchInput(data, None), REQUEST, clock)
+    ensure_launched(shared, config, LAUNCH, LaunchInput(data, None), RUNTIME)
     checkpoint = shared.find(str(LAUNCH)).checkpoint
     configs = {arm: arm_config(config, arm) for arm in ARMS}
     spaces = {arm: Workspace(scratch / arm) for arm in ARMS}
     for arm, space in spaces.items():
-        ensure_launched(space, configs[arm], LAUNCH, LaunchInput(data, checkpoint), REQUEST, clock)
+        ensure_launched(space, configs[arm], LAUNCH, LaunchInput(data, checkpoint), RUNTIME)
     seconds: dict[str, dict[str, float]] = {}
     for month in FIRST.until(LAST):
         seconds[str(month)] = {arm: _month(spaces[arm], configs[arm], month) for arm in ARMS}
@@ -62,7 +64,7 @@ def measure(stream: Path, launch_workspace: Path, scratch: Path) -> dict[str, di
 
 def _month(space: Workspace, config: Config, month: Month) -> float:
     started = time.process_time()
-    run_month(space, config, month, request=REQUEST, clock=clock)
+    run_month(space, config, month, wish=WISH, runtime=RUNTIME)
     return time.process_time() - started
 
 

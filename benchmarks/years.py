@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ from pipeline.evaluation.golden import GoldenSet, parse_golden
 from pipeline.evaluation.quality import macro_f1
 from pipeline.experiments.backtest import ensure_launched, reading_from
 from pipeline.modeling.checkpoint import quiet_libraries
-from pipeline.month.decision import Request
 from pipeline.month.run import run_month
+from pipeline.month.wish import Runtime, Wish
 from pipeline.progress import silent
 from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.stages.evaluate import answers
@@ -89,7 +89,7 @@ def run_arm(stream: LongStream, folder: Path, work: Path, arm: str, seed: int, l
     months = sorted(stream.feedback)
     waiting = set(months[::2]) if arm.startswith("pairs") else set()
     promote = None if arm.startswith("default") else True
-    request = Request(threads=1, by="benchmark", promote=promote)
+    runtime, wish = Runtime(clock, by="benchmark"), Wish(promote=promote)
     if arm == "joint":  # everything that was fed back is in the line of the forced arm
         if not space.root.exists():
             shutil.copytree(work / "forced", space.root, symlinks=True)
@@ -102,14 +102,14 @@ def run_arm(stream: LongStream, folder: Path, work: Path, arm: str, seed: int, l
         months = months[-1:]
     else:
         source = LaunchInput(folder / "launch.jsonl", launched)
-        ensure_launched(space, config, LAUNCH, source, request, clock)
+        ensure_launched(space, config, LAUNCH, source, runtime)
     kept = space.root / SECONDS
     seconds: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
     refused = []
     for month in months:
         started = time.process_time()
-        wish = replace(request, promote=False) if month in waiting else request
-        outcome = run_month(space, config, month, request=wish, clock=clock)
+        asked = Wish(promote=False) if month in waiting else wish
+        outcome = run_month(space, config, month, wish=asked, runtime=runtime)
         if not outcome.already:
             seconds[str(month)] = round(time.process_time() - started, 2)
             kept.write_text(json.dumps(seconds))
@@ -222,7 +222,7 @@ def main() -> None:
     launched = Workspace(work / "launch")
     config = config_of(work / "stream", options.seed, "default")
     source = LaunchInput(work / "stream" / "launch.jsonl", None)
-    ensure_launched(launched, config, LAUNCH, source, Request(threads=1, by="benchmark"), clock)
+    ensure_launched(launched, config, LAUNCH, source, Runtime(clock, by="benchmark"))
     checkpoint = launched.find(str(LAUNCH)).checkpoint
     years = [run_arm(stream, work / "stream", work, arm, options.seed, checkpoint) for arm in options.arms]
     print(table(years))

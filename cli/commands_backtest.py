@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,7 @@ from cli.options import (
     WorkspaceOption,
     config_of,
     prepare_torch,
-    request,
+    runtime,
     workspace_root,
 )
 
@@ -68,7 +67,6 @@ def backtest(
     config = config_of(root, config_file, override)
     first, last = _range(months)
     used = prepare_torch(threads)
-    from cli.progress_bars import progress_on_stderr
     from pipeline.experiments.backtest import backtest as run_backtest
     from pipeline.experiments.backtest import known_launch_data
     from pipeline.experiments.backtest_result import as_record
@@ -97,9 +95,7 @@ def backtest(
             months=first.until(last),
             arms=[arm for arm in arms.split(",") if arm],
             seeds=_seeds(seeds),
-            request=request(used, device),
-            clock=lambda: datetime.now(UTC),
-            progress=progress_on_stderr(),
+            runtime=runtime(used, device),
         )
     if as_json:
         render.document(as_record(result))

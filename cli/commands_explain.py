@@ -1,7 +1,6 @@
 """`retrain report`, `diagnose` and `tune`: what happened in a month, what moved, and which lambda to take."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +22,7 @@ from cli.options import (
     locked,
     month_or_previous,
     prepare_torch,
-    request,
+    runtime,
     workspace_root,
 )
 
@@ -153,7 +152,6 @@ def tune(
     config = config_of(root, config_file, override, seed)
     with locked(root, wait):
         used = prepare_torch(threads)
-        from cli.progress_bars import progress_on_stderr
         from pipeline.experiments.tune import TuneSettings, tune_month, write_choice
         from pipeline.store.workspace import Workspace
 
@@ -164,9 +162,7 @@ def tune(
             config,
             which,
             TuneSettings(candidates, keep, confidence, sweep, trainings),
-            request=request(used, device),
-            clock=lambda: datetime.now(UTC),
-            progress=progress_on_stderr(),
+            runtime=runtime(used, device),
         )
         if write and result.chosen is not None:
             write_choice(space, result.key, result.chosen)

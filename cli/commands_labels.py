@@ -18,7 +18,7 @@ from cli.options import (
     config_of,
     existing_root,
     locked,
-    request,
+    who_asks,
 )
 
 if TYPE_CHECKING:
@@ -126,9 +126,7 @@ def undo(
         from pipeline.operations.relabelling import undo_label_change
         from pipeline.store.workspace import Workspace
 
-        done = undo_label_change(
-            Workspace(root), by=request(1, "cpu").by, reason=reason, at=_now(), dry_run=dry_run
-        )
+        done = undo_label_change(Workspace(root), by=who_asks(), reason=reason, at=_now(), dry_run=dry_run)
     render.data(f"{'would be undone' if dry_run else 'undone'}: {done}")
 
 
@@ -155,7 +153,7 @@ def _change(
             label,
             to,
             month=Month.parse(month) if month is not None else None,
-            by=request(1, "cpu").by,
+            by=who_asks(),
             reason=reason,
             at=_now(),
             dry_run=dry_run,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,13 +22,14 @@ from cli.options import (
     locked,
     month_or_previous,
     prepare_torch,
-    request,
+    runtime,
     workspace_root,
 )
 from cli.telling import telling
 
 if TYPE_CHECKING:
-    from pipeline.month.decision import Outcome, Request
+    from pipeline.month.decision import Outcome
+    from pipeline.month.wish import Wish
 
 DataOption = Annotated[Path, typer.Option("--data", help="Labelled rows: .jsonl, .csv or .parquet.")]
 LaunchMonth = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month of the launch.")]
@@ -92,8 +92,8 @@ def launch(
     config = config_of(root, config_file, override, seed)
     with telling(config, month) as tell, locked(root, wait):
         used = prepare_torch(threads)
-        from cli.progress_bars import progress_on_stderr
         from pipeline.month.run import launch as launch_month
+        from pipeline.month.wish import Wish
         from pipeline.months import Month
         from pipeline.stages.stage import LaunchInput
         from pipeline.store.workspace import Workspace
@@ -104,9 +104,8 @@ def launch(
             config,
             Month.parse(month),
             LaunchInput(data.resolve(), checkpoint.resolve() if checkpoint else None),
-            request=request(used, device, force=force),
-            clock=lambda: datetime.now(UTC),
-            progress=progress_on_stderr(),
+            wish=Wish(force=force),
+            runtime=runtime(used, device),
         )
     tell(outcome)
     _finish(root, outcome, as_json)
@@ -134,17 +133,14 @@ def run(
     which = month_or_previous(month)
     root = workspace_root(workspace, config_file)
     config = config_of(root, config_file, override, seed)
-    if dry_run:
-        from pipeline.month.decision import Request
+    from pipeline.month.wish import Wish
 
-        wish = Request(
-            again_from=again_from, until=until, force=force, allow_empty=allow_empty, allow_gap=allow_gap
-        )
+    wish = Wish(promote, again_from, until, force, allow_empty, allow_gap)
+    if dry_run:
         _dry_run(root, which, config, wish, as_json=as_json)
         return
     with telling(config, str(which)) as tell, locked(root, wait):
         used = prepare_torch(threads)
-        from cli.progress_bars import progress_on_stderr
         from pipeline.month.run import run_month
         from pipeline.store.workspace import Workspace
 
@@ -153,18 +149,8 @@ def run(
             Workspace(root),
             config,
             which,
-            request=request(
-                used,
-                device,
-                promote=promote,
-                again_from=again_from,
-                until=until,
-                force=force,
-                allow_empty=allow_empty,
-                allow_gap=allow_gap,
-            ),
-            clock=lambda: datetime.now(UTC),
-            progress=progress_on_stderr(),
+            wish=wish,
+            runtime=runtime(used, device),
         )
     tell(outcome)
     _finish(root, outcome, as_json)
@@ -201,7 +187,6 @@ def demo(
 ) -> None:
     """Launch and retrain three months on a synthetic help desk, plain fine-tuning beside EWC."""
     used = prepare_torch(threads)
-    from cli.progress_bars import progress_on_stderr
     from cli.views import matrix_text
     from pipeline.experiments.demo import run_demo
 
@@ -209,9 +194,7 @@ def demo(
     result = run_demo(
         folder,
         seed=seed or 0,
-        request=request(used, "auto"),
-        clock=lambda: datetime.now(UTC),
-        progress=progress_on_stderr(),
+        runtime=runtime(used),
     )
     for arm, matrix in result.matrices.items():
         render.data(
@@ -224,7 +207,7 @@ def demo(
     render.data(f"\nrun directory: {result.run_directory}")
 
 
-def _dry_run(root: Path, month: object, config: object, wish: Request, *, as_json: bool) -> None:
+def _dry_run(root: Path, month: object, config: object, wish: Wish, *, as_json: bool) -> None:
     from typing import Any, cast
 
     from pipeline.month.run import dry_run, month_context

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import render
-from cli.options import ConfigOption, WaitOption, WorkspaceOption, locked, request, workspace_root
+from cli.options import ConfigOption, WaitOption, WorkspaceOption, locked, who_asks, workspace_root
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
 
@@ -46,7 +46,7 @@ def promote(
             space,
             found.ref,
             action="promote" if verdict is not None and verdict.passed else "force",
-            by=request(1, "cpu").by,
+            by=who_asks(),
             reason=reason,
             verdict=verdict,
             at=_now(),
@@ -71,7 +71,7 @@ def rollback(
         from pipeline.store.registry import rollback as roll_back
         from pipeline.store.workspace import Workspace
 
-        space, by = Workspace(root), request(1, "cpu").by
+        space, by = Workspace(root), who_asks()
         registry = read_registry(space)
         if to is not None:
             registry = roll_back_to(space, to, by=by, reason=reason, at=_now())

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from pipeline.errors import NoInput, UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.month.decision import Request
+    from pipeline.month.wish import Runtime
     from pipeline.months import Month
 
 WorkspaceOption = Annotated[
@@ -123,26 +124,33 @@ def prepare_torch(threads: int | None) -> int:
 
 def month_or_previous(text: str | None) -> Month:
     """The month that is named, or the one before the present one in UTC."""
-    from datetime import UTC, datetime
-
     from pipeline.months import Month
 
     return Month.parse(text) if text is not None else Month.of(datetime.now(UTC)).previous
 
 
-def request(threads: int, device: str, **wishes: object) -> Request:
-    """A run's request with what only the process knows: the command line and who runs it."""
-    import getpass
-    from typing import Any
+def runtime(threads: int, device: str = "auto") -> Runtime:
+    """What only the process knows: clock, bars, the command line and who runs it."""
+    from cli.progress_bars import progress_on_stderr
+    from pipeline.month.wish import Runtime
 
-    from pipeline.month.decision import Request
-
-    try:
-        by = getpass.getuser()
-    except (OSError, KeyError):
-        by = f"uid {os.getuid()}"
-    known: Any = {key: value for key, value in wishes.items() if value is not None}
     # a path on the command line may hold bytes that are no text, and a manifest holds text alone
     words = (Path(sys.argv[0]).name, *sys.argv[1:])
-    command = tuple(word.encode("utf-8", "backslashreplace").decode("utf-8") for word in words)
-    return Request(threads=threads, device=device, command=command, by=by, **known)
+    return Runtime(
+        clock=lambda: datetime.now(UTC),
+        device=device,
+        threads=threads,
+        command=tuple(word.encode("utf-8", "backslashreplace").decode("utf-8") for word in words),
+        by=who_asks(),
+        progress=progress_on_stderr(),
+    )
+
+
+def who_asks() -> str:
+    """The user's name, for the registry's history."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"

@@ -146,6 +146,8 @@ class ReplaySection(Section):
     have new labels; 0 where policy forbids it."""
     interference: Annotated[float, Field(ge=0.0, le=0.9)] = 0.5
     """Share of the replayed rows that go to those that the month's labels pull at; the others are drawn alike."""
+    least_steps: Rows = 24
+    """Optimizer steps that a month takes at least, in more epochs where its rows are few; 0 for as many as they give."""
 
 
 class DistillSection(Section):

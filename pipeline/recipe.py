@@ -63,8 +63,6 @@ def replays(config: Config) -> bool:
 
 ROWS_OF_LAMBDA = 150
 """Rows of a month that `ewc.replay_lambda` is meant for; fewer rows say less, so that the past counts for more."""
-LEAST_STEPS = 24
-"""Optimizer steps of a month that replays: in fewer of them too few old rows are seen to hold the old labels."""
 FIRMER = 3.0
 """What each refused month beyond `gate.patience` multiplies lambda by: half of the decade of good values."""
 
@@ -150,7 +148,7 @@ def _default(config: Config, contents: MonthContents | None) -> Recipe:
     )
     epochs = _epochs(config, contents)
     if epochs > config.train.epochs:
-        more += f", {epochs} epochs, so that there are {LEAST_STEPS} steps"
+        more += f", {epochs} epochs, so that there are {config.replay.least_steps} steps"
     held = f"EWC on the encoder, {key} {weak:g}" if weak else f"no penalty, as {key} is 0"
     factor = _factor_of_few_rows(contents) if weak and not grows else 1.0
     if factor > 1.0:
@@ -195,11 +193,14 @@ def _replayed_per_step(config: Config, contents: MonthContents | None) -> int:
 
 
 def _epochs(config: Config, contents: MonthContents | None) -> int:
-    """As many as configured, and in a month of few rows as many as make `LEAST_STEPS` optimizer steps."""
+    """As many as configured, and in a month of few rows as many as make `replay.least_steps` optimizer steps.
+
+    In fewer of them too few old rows are seen to hold the old labels.
+    """
     if contents is None or not contents.rows:
         return config.train.epochs
     steps = -(-contents.rows // config.train.batch_size)
-    return max(config.train.epochs, -(-LEAST_STEPS // steps))
+    return max(config.train.epochs, -(-config.replay.least_steps // steps))
 
 
 def unprotected_growth(recipe: Recipe, contents: MonthContents | None) -> str | None:

@@ -85,6 +85,7 @@ def test_a_month_of_few_rows_takes_two_dozen_steps(rows: int, epochs: int) -> No
     chosen = recipe(contents=MonthContents(rows=rows, new_labels=0))
     assert chosen.epochs == epochs
     assert (f"{epochs} epochs, so that there are 24 steps" in chosen.why) == (epochs > 5)
+    assert recipe("replay.least_steps=0", contents=MonthContents(rows=rows, new_labels=0)).epochs == 5
     assert recipe("train.epochs=30", contents=MonthContents(rows=18, new_labels=0)).epochs == 30
     for words in ("arm=plain", "arm=ewc", "replay.per_step=0"):
         assert recipe(words, contents=MonthContents(rows=18, new_labels=0)).epochs is None

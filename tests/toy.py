@@ -38,6 +38,7 @@ model: {base: base, max_length: 16}
 ingest: {validation: 0.1}
 fisher: {estimator: exact, samples: 40}
 ewc: {lambda: 0.1}
+replay: {least_steps: 0}
 train: {layers: all, learning_rate: 1.0e-3, head_learning_rate: 3.0e-3, epochs: 4, batch_size: 16}
 launch: {layers: all, learning_rate: 3.0e-3, head_learning_rate: 3.0e-3, epochs: 7, batch_size: 16}
 gate: {max_drop: 100, min_gain: -100, min_rows: 50}

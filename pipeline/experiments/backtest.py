@@ -6,19 +6,16 @@ that was stopped goes on where it was.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import CalibrateSection, Config
 from pipeline.errors import NoInput, UsageError
 from pipeline.experiments.backtest_result import BacktestResult, advice, arm_result
-from pipeline.month.decision import Request
-from pipeline.month.journal import Clock
 from pipeline.month.run import launch, run_month
+from pipeline.month.wish import Runtime, Wish
 from pipeline.months import Month
 from pipeline.operations.new_workspace import make_workspace
-from pipeline.progress import Progress, silent
 from pipeline.recorded.golden_sets import golden_file
 from pipeline.recorded.lineage import ancestors, recorded_as_empty
 from pipeline.recorded.names import ADOPTED_INPUT, METRICS_FILE, TRAIN_FILE, VALIDATION_FILE
@@ -47,9 +44,7 @@ def backtest(
     months: Sequence[Month],
     arms: Sequence[str],
     seeds: Sequence[int],
-    request: Request,
-    clock: Clock,
-    progress: Progress,
+    runtime: Runtime,
 ) -> BacktestResult:
     """Run every arm over the months for every seed, then compare.
 
@@ -81,9 +76,7 @@ def backtest(
     for seed in seeds:
         seeded = config.model_copy(update={"seed": seed})
         shared = Workspace(folder / f"seed-{seed}" / "launch")
-        ensure_launched(
-            shared, seeded, launch_month, LaunchInput(launch_data, adopted), request, clock, progress
-        )
+        ensure_launched(shared, seeded, launch_month, LaunchInput(launch_data, adopted), runtime)
         checkpoint = shared.find(str(launch_month)).checkpoint
         for arm in arms:
             space = Workspace(folder / f"seed-{seed}" / arm)
@@ -91,20 +84,17 @@ def backtest(
             if arm == "plain":
                 of_arm = _best_plain(
                     of_arm, folder / f"seed-{seed}", launch_data, launch_month, measured[0], checkpoint,
-                    source=source, request=request, clock=clock, progress=progress,
+                    source=source, runtime=runtime,
                 )  # fmt: skip
-            ensure_launched(
-                space, of_arm, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress
-            )
+            ensure_launched(space, of_arm, launch_month, LaunchInput(launch_data, checkpoint), runtime)
             copy_label_history(source, space)
             for month in months:
                 run_month(
                     space,
                     of_arm,
                     month,
-                    request=replace(request, promote=True, allow_empty=month in empty),
-                    clock=clock,
-                    progress=progress,
+                    wish=Wish(promote=True, allow_empty=month in empty),
+                    runtime=runtime,
                 )
             workspaces[arm, seed] = space
             rates[arm, seed] = of_arm.train.learning_rate
@@ -190,9 +180,7 @@ def ensure_launched(
     config: Config,
     month: Month,
     source: LaunchInput,
-    request: Request,
-    clock: Clock,
-    progress: Progress = silent,
+    runtime: Runtime,
 ) -> None:
     """Make a workspace and launch it; one that was launched from the same checkpoint and has gone on stays as it is.
 
@@ -213,7 +201,7 @@ def ensure_launched(
             )
         return
     plain_launch = config.model_copy(update={"arm": "default"})
-    launch(space, plain_launch, month, source, request=request, clock=clock, progress=progress)
+    launch(space, plain_launch, month, source, runtime=runtime)
 
 
 def _best_plain(
@@ -225,21 +213,16 @@ def _best_plain(
     checkpoint: Path,
     *,
     source: Workspace,
-    request: Request,
-    clock: Clock,
-    progress: Progress,
+    runtime: Runtime,
 ) -> Config:
     """The plain arm at the learning rate with the lowest validation loss after its first month."""
     losses = {}
     for rate in PLAIN_LEARNING_RATES:
         space = Workspace(folder / f"plain-{rate:g}")
         tried = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": rate})})
-        ensure_launched(
-            space, tried, launch_month, LaunchInput(launch_data, checkpoint), request, clock, progress
-        )
+        ensure_launched(space, tried, launch_month, LaunchInput(launch_data, checkpoint), runtime)
         copy_label_history(source, space)
-        wish = replace(request, until="finetune", allow_gap=True)
-        run_month(space, tried, month, request=wish, clock=clock, progress=progress)
+        run_month(space, tried, month, wish=Wish(until="finetune", allow_gap=True), runtime=runtime)
         attempt = space.latest_attempt(month)
         assert attempt is not None
         measured: list[dict[str, Any]] = read_jsonl(require_output(attempt.stage("finetune"), METRICS_FILE))

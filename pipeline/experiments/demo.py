@@ -1,17 +1,15 @@
 """The demo: a help desk launched and retrained for three months, plain fine-tuning beside EWC."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config_loading import load_config
 from pipeline.evaluation.accuracy_matrix import AccuracyMatrix
 from pipeline.helpdesk.stream import HelpdeskStream, helpdesk_stream
 from pipeline.inspection.history import workspace_history
-from pipeline.month.decision import Request
-from pipeline.month.journal import Clock
 from pipeline.month.run import launch, run_month
+from pipeline.month.wish import Runtime, Wish
 from pipeline.operations.new_workspace import make_workspace
-from pipeline.progress import Progress
 from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.tables import write_jsonl
@@ -35,7 +33,7 @@ class DemoResult:
     run_directory: Path
 
 
-def run_demo(folder: Path, *, seed: int, request: Request, clock: Clock, progress: Progress) -> DemoResult:
+def run_demo(folder: Path, *, seed: int, runtime: Runtime) -> DemoResult:
     """Launch once, then retrain every month with each arm, in one workspace an arm.
 
     The second arm's workspace adopts the first one's launch.
@@ -53,15 +51,13 @@ def run_demo(folder: Path, *, seed: int, request: Request, clock: Clock, progres
             config.model_copy(update={"arm": "default"}),
             stream.launch_month,
             LaunchInput(workspace.root / "launch.jsonl", launched),
-            request=request,
-            clock=clock,
-            progress=progress,
+            runtime=runtime,
         )
         launched = launched or workspace.find(str(stream.launch_month)).checkpoint
         differences = []
         for month in sorted(stream.feedback):
-            wish = replace(request, promote=True) if arm == "plain" else request
-            run_month(workspace, config, month, request=wish, clock=clock, progress=progress)
+            wish = Wish(promote=True) if arm == "plain" else Wish()
+            run_month(workspace, config, month, wish=wish, runtime=runtime)
             attempt = workspace.latest_attempt(month)
             assert attempt is not None
             pooled = recorded_scorecard(attempt.stage("eval")).pooled

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 from pipeline.config import Config
 from pipeline.config_text import with_value
 from pipeline.errors import BadConfig, UsageError
-from pipeline.month.decision import Request
-from pipeline.month.journal import Clock
 from pipeline.month.run import month_context, run_month
+from pipeline.month.wish import Runtime, Wish
 from pipeline.months import Month
-from pipeline.progress import Progress, silent
 from pipeline.recorded.names import SUMMARY_FILE, VALIDATION_FILE
 from pipeline.recorded.rows import labels_of, rows_of, validation_rows
 from pipeline.recorded.tune_record import FrontierPoint, TuneResult, save_tuning
@@ -57,9 +55,7 @@ def tune_month(
     month: Month,
     settings: TuneSettings,
     *,
-    request: Request,
-    clock: Clock,
-    progress: Progress = silent,
+    runtime: Runtime,
 ) -> TuneResult:
     """Draw a month's frontier over lambda, choose from it, and put table and pictures beside the attempt.
 
@@ -69,7 +65,7 @@ def tune_month(
         NoInput: without an earlier champion, or feedback.
         UsageError: at a launch, without validation rows, or without a positive lambda.
     """
-    context = prepared_month(workspace, config, month, request=request, clock=clock, progress=progress)
+    context = prepared_month(workspace, config, month, runtime=runtime)
     _require_tunable(context)
     result = frontier(prepare_trial(context), settings)
     save_tuning(context.attempt, result)
@@ -276,16 +272,13 @@ def prepared_month(
     config: Config,
     month: Month,
     *,
-    request: Request,
-    clock: Clock,
-    progress: Progress = silent,
+    runtime: Runtime,
 ) -> RunContext:
     """The context of the month's newest attempt, ingested where it was not, with a recipe that has a penalty."""
-    context = month_context(workspace, config, month, device=request.device, progress=progress)
+    context = month_context(workspace, config, month, device=runtime.device, progress=runtime.progress)
     if not (context.output("ingest") / SUMMARY_FILE).exists():
-        until = replace(request, until="ingest")
-        run_month(workspace, config, month, request=until, clock=clock, progress=progress)
-        context = month_context(workspace, config, month, device=request.device, progress=progress)
+        run_month(workspace, config, month, wish=Wish(until="ingest"), runtime=runtime)
+        context = month_context(workspace, config, month, device=runtime.device, progress=runtime.progress)
     parent = context.attempt.read_manifest().parent
     return penalised(replace(context, base=parent))
 

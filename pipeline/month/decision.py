@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.inspection.reporting import try_report
-from pipeline.month.journal import Clock, Journal
+from pipeline.month.journal import Journal
+from pipeline.month.wish import Runtime, Wish
 from pipeline.months import Month
 from pipeline.recorded.scorecards import recorded_verdict
 from pipeline.stages.finetune import candidate_of, recorded_penalty
@@ -13,34 +14,6 @@ from pipeline.store.records import CheckpointRef, GateOutcome, Manifest
 from pipeline.store.registry import promote, read_registry, succession
 
 DONE, REFUSED = 0, 3
-
-
-@dataclass(frozen=True)
-class Request:
-    """How a month is to be run.
-
-    Attributes:
-        promote: True forces promotion, False forbids it, None leaves it to the gate.
-        again_from: the first stage to run again even when it is fresh.
-        until: the last stage to run; the attempt then stays unfinished.
-        force: run everything in a new attempt.
-        allow_empty: record a month without feedback as done.
-        allow_gap: pass over months that were never run.
-        device, threads: recorded, and used by every stage.
-        command: the command line, for the manifest.
-        by: who asks, for the registry's history.
-    """
-
-    promote: bool | None = None
-    again_from: str | None = None
-    until: str | None = None
-    force: bool = False
-    allow_empty: bool = False
-    allow_gap: bool = False
-    device: str = "auto"
-    threads: int = 1
-    command: tuple[str, ...] = ()
-    by: str = "unknown"
 
 
 @dataclass(frozen=True)
@@ -62,20 +35,18 @@ class Outcome:
     exit_code: int
 
 
-def decide(context: RunContext, *, request: Request, clock: Clock, journal: Journal) -> Outcome:
+def decide(context: RunContext, *, wish: Wish, runtime: Runtime, journal: Journal) -> Outcome:
     """Promote or refuse, and finish the manifest."""
     verdict = recorded_verdict(context.output("eval"))
     candidate = candidate_of(context)
     champion = read_registry(context.workspace).champion
     # a month that is run again late does not replace a newer champion; a launch starts anew and does
     older = context.launch is None and champion is not None and champion.month > candidate.month
-    forced = request.promote is True and not verdict.passed
-    wanted = (
-        request.promote is not False and (verdict.passed or forced) and (not older or request.promote is True)
-    )
+    forced = wish.promote is True and not verdict.passed
+    wanted = wish.promote is not False and (verdict.passed or forced) and (not older or wish.promote is True)
     gate = GateOutcome(passed=verdict.passed, promoted=wanted, forced=forced, reasons=verdict.reasons)
     if wanted:
-        _promote(context, candidate, gate, request=request, clock=clock)
+        _promote(context, candidate, gate, runtime=runtime)
     elif older and verdict.passed and champion is not None:
         journal.tell(
             "kept",
@@ -117,30 +88,28 @@ def _after_a_refusal(context: RunContext) -> str:
     )
 
 
-def _promote(
-    context: RunContext, candidate: CheckpointRef, gate: GateOutcome, *, request: Request, clock: Clock
-) -> None:
+def _promote(context: RunContext, candidate: CheckpointRef, gate: GateOutcome, *, runtime: Runtime) -> None:
     promote(
         context.workspace,
         candidate,
         action="launch" if context.launch is not None else "force" if gate.forced else "promote",
-        by=request.by,
+        by=runtime.by,
         reason="the first champion" if context.launch else "--promote" if gate.forced else "passed the gate",
         verdict=gate,
-        at=clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        at=runtime.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
 
-def finished_before(context: RunContext, manifest: Manifest, *, request: Request, clock: Clock) -> Outcome:
+def finished_before(context: RunContext, manifest: Manifest, *, wish: Wish, runtime: Runtime) -> Outcome:
     """Repeat a finished month's outcome; `--promote` may still promote what the gate refused."""
     gate, candidate = manifest.verdict, manifest.candidate
     if gate is None or candidate is None:
         return Outcome(context.month, manifest.attempt, "empty", True, False, (), manifest.exit_code or DONE)
     registry = read_registry(context.workspace)
-    if request.promote is True and (candidate == registry.champion or candidate not in succession(registry)):
+    if wish.promote is True and (candidate == registry.champion or candidate not in succession(registry)):
         already = registry.champion == candidate
         forced = gate.model_copy(update={"promoted": True, "forced": not gate.passed})
-        _promote(context, candidate, forced, request=request, clock=clock)
+        _promote(context, candidate, forced, runtime=runtime)
         return Outcome(
             context.month, manifest.attempt, "promoted", already, forced.forced, gate.reasons, DONE
         )

@@ -9,9 +9,10 @@ import yaml
 from pipeline.config import Config
 from pipeline.errors import NoInput, UsageError
 from pipeline.inspection.reporting import try_report
-from pipeline.month.decision import DONE, Outcome, Request, decide, finished_before
-from pipeline.month.journal import Clock, Journal
+from pipeline.month.decision import DONE, Outcome, decide, finished_before
+from pipeline.month.journal import Journal
 from pipeline.month.plan import PlannedStage, plan
+from pipeline.month.wish import AS_CRON, Runtime, Wish
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.recipe import unprotected_growth
@@ -46,9 +47,8 @@ def launch(
     month: Month,
     source: LaunchInput,
     *,
-    request: Request,
-    clock: Clock,
-    progress: Progress = silent,
+    wish: Wish = AS_CRON,
+    runtime: Runtime,
 ) -> Outcome:
     """Train (or adopt) the first champion.
 
@@ -56,7 +56,7 @@ def launch(
         UsageError: when the workspace has a champion already, made from something else.
     """
     champion = read_registry(workspace).champion
-    if champion is not None and not (champion.month == str(month) or request.force):
+    if champion is not None and not (champion.month == str(month) or wish.force):
         raise UsageError(
             f"{workspace.root}: has a champion already, of {champion.month}. "
             "Run: retrain run for the months after it, or retrain launch --force to start anew"
@@ -68,10 +68,10 @@ def launch(
         attempt=newest_attempt(workspace, month),
         base=None,
         launch=source,
-        device=request.device,
-        progress=progress,
+        device=runtime.device,
+        progress=runtime.progress,
     )
-    return _run(context, LAUNCH_STAGES, request=request, clock=clock)
+    return _run(context, LAUNCH_STAGES, wish=wish, runtime=runtime)
 
 
 def run_month(
@@ -79,9 +79,8 @@ def run_month(
     config: Config,
     month: Month,
     *,
-    request: Request,
-    clock: Clock,
-    progress: Progress = silent,
+    wish: Wish = AS_CRON,
+    runtime: Runtime,
 ) -> Outcome:
     """Run a month from its feedback to the gate; a finished month does nothing and repeats its outcome.
 
@@ -89,21 +88,21 @@ def run_month(
         NoInput: when there is no earlier champion, or no feedback (unless `allow_empty`).
         UsageError: when months before it were never run (unless `allow_gap`).
     """
-    context = month_context(workspace, config, month, device=request.device, progress=progress)
+    context = month_context(workspace, config, month, device=runtime.device, progress=runtime.progress)
     assert context.base is not None
-    if not request.allow_gap:
+    if not wish.allow_gap:
         require_no_gap(workspace, context.base, month)
-    if _is_empty(context, request):
-        return _empty_month(context, request=request, clock=clock)
-    return _run(context, STAGES, request=request, clock=clock)
+    if _is_empty(context, wish):
+        return _empty_month(context, wish=wish, runtime=runtime)
+    return _run(context, STAGES, wish=wish, runtime=runtime)
 
 
-def _is_empty(context: RunContext, request: Request) -> bool:
+def _is_empty(context: RunContext, wish: Wish) -> bool:
     """Whether the month has no feedback and may be without."""
     try:
         require_feedback(context.workspace, context.config, context.month)
     except NoInput:
-        if not request.allow_empty:
+        if not wish.allow_empty:
             raise
         return True
     return False
@@ -132,53 +131,53 @@ def newest_attempt(workspace: Workspace, month: Month) -> RunDirectory:
     return workspace.latest_attempt(month) or RunDirectory(workspace.runs / str(month) / "001")
 
 
-def dry_run(context: RunContext, request: Request) -> list[PlannedStage]:
+def dry_run(context: RunContext, wish: Wish) -> list[PlannedStage]:
     """What `run` would do, stage by stage, without writing anything; nothing in a month that is recorded as empty.
 
     Raises:
         UsageError, NoInput: as `run_month`.
     """
-    _require_stages(request, STAGES)
-    if context.base is not None and not request.allow_gap:
+    _require_stages(wish, STAGES)
+    if context.base is not None and not wish.allow_gap:
         require_no_gap(context.workspace, context.base, context.month)
-    if _is_empty(context, request):
+    if _is_empty(context, wish):
         return []
     steps = (
         [PlannedStage(stage, True, False, "asked for with --force") for stage in STAGES]
-        if request.force
-        else plan(context, STAGES, again_from=request.again_from)
+        if wish.force
+        else plan(context, STAGES, again_from=wish.again_from)
     )
-    last = next((i for i, step in enumerate(steps) if step.stage.name == request.until), len(steps))
+    last = next((i for i, step in enumerate(steps) if step.stage.name == wish.until), len(steps))
     return steps[: last + 1]
 
 
-def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, clock: Clock) -> Outcome:
-    _require_stages(request, stages)
+def _run(context: RunContext, stages: Sequence[Stage], *, wish: Wish, runtime: Runtime) -> Outcome:
+    _require_stages(wish, stages)
     manifest = context.attempt.read_manifest() if context.attempt.has_manifest() else None
-    if manifest is not None and _left_by(manifest, context, stages, request):
+    if manifest is not None and _left_by(manifest, context, stages, wish, runtime):
         steps = plan(context, stages)
-    elif manifest is not None and request.force:
+    elif manifest is not None and wish.force:
         steps = [PlannedStage(stage, True, True, "asked for with --force") for stage in stages]
     else:
-        steps = plan(context, stages, again_from=request.again_from)
+        steps = plan(context, stages, again_from=wish.again_from)
     if manifest is not None and manifest.status == "finished" and not any(step.runs for step in steps):
         if not context.attempt.report_file.exists():  # killed between the end and the page that tells of it
             try_report(context.workspace, context.attempt)
-        return finished_before(context, manifest, request=request, clock=clock)
+        return finished_before(context, manifest, wish=wish, runtime=runtime)
     if context.base is not None:
         verify_checkpoint(context.workspace, context.base)
         # the page shows them beside this month's: what it could not tell of is not promoted
         earlier_scorecards(context.workspace, context.month)
     # before anything is written, so that a device that is lacking leaves nothing behind
-    environment = context.environment(threads=request.threads)
+    environment = context.environment(threads=runtime.threads)
     if any(step.runs and step.finished for step in steps) or (
         manifest is not None and manifest.status == "finished"
     ):
         context, steps = _new_attempt(context, steps)
     atomic.make_folder(context.attempt.folder)
-    journal = Journal(context.attempt, clock)
+    journal = Journal(context.attempt, runtime.clock)
     with journal.listening():
-        context.attempt.write_manifest(_started(context, request, steps, environment))
+        context.attempt.write_manifest(_started(context, runtime, steps, environment))
         journal.tell("started", f"{context.month}: attempt {context.attempt.attempt}, {_kind(context)}")
         for step in steps:
             if step.runs:
@@ -187,28 +186,30 @@ def _run(context: RunContext, stages: Sequence[Stage], *, request: Request, cloc
             if step.stage is INGEST:
                 context = context.ingested()
                 _tell_recipe(context, journal)
-            if step.stage.name == request.until:
-                journal.tell("stopped", f"{context.month}: stopped after {request.until}, as asked")
+            if step.stage.name == wish.until:
+                journal.tell("stopped", f"{context.month}: stopped after {wish.until}, as asked")
                 return Outcome(context.month, context.attempt.attempt, "stopped", False, False, (), DONE)
-        return decide(context, request=request, clock=clock, journal=journal)
+        return decide(context, wish=wish, runtime=runtime, journal=journal)
 
 
-def _left_by(manifest: Manifest, context: RunContext, stages: Sequence[Stage], request: Request) -> bool:
+def _left_by(
+    manifest: Manifest, context: RunContext, stages: Sequence[Stage], wish: Wish, runtime: Runtime
+) -> bool:
     """Whether an attempt is what the same command opened and did not come to the end of: it is gone on with.
 
     Without this, `--force` and `--from` would begin another attempt whenever they are run again after a kill.
     """
-    if manifest.status == "finished" or not request.command or manifest.command != request.command:
+    if manifest.status == "finished" or not runtime.command or manifest.command != runtime.command:
         return False
-    if request.until is None:
+    if wish.until is None:
         return True
-    last = next(index for index, stage in enumerate(stages) if stage.name == request.until)
+    last = next(index for index, stage in enumerate(stages) if stage.name == wish.until)
     return any(read_stage(context.output(stage.name)) is None for stage in stages[: last + 1])
 
 
-def _require_stages(request: Request, stages: Sequence[Stage]) -> None:
+def _require_stages(wish: Wish, stages: Sequence[Stage]) -> None:
     names = [stage.name for stage in stages]
-    for name in (request.again_from, request.until):
+    for name in (wish.again_from, wish.until):
         if name is not None and name not in names:
             raise UsageError(f"stage {name!r}: expected one of {', '.join(names)}")
 
@@ -270,7 +271,7 @@ def _run_stage(context: RunContext, step: PlannedStage, journal: Journal) -> Non
 
 
 def _started(
-    context: RunContext, request: Request, steps: Sequence[PlannedStage], environment: Environment
+    context: RunContext, runtime: Runtime, steps: Sequence[PlannedStage], environment: Environment
 ) -> Manifest:
     fresh = [step.stage.name for step in steps if not step.runs]
     text = yaml.safe_dump(context.config.resolved(), sort_keys=False, allow_unicode=True).encode()
@@ -289,21 +290,21 @@ def _started(
         environment=environment,
         stages={name: require_stage(context.output(name)) for name in fresh},
         files={context.attempt.config_file.name: sha256_file(context.attempt.config_file)},
-        command=request.command,
+        command=runtime.command,
     )
 
 
-def _empty_month(context: RunContext, *, request: Request, clock: Clock) -> Outcome:
+def _empty_month(context: RunContext, *, wish: Wish, runtime: Runtime) -> Outcome:
     """Record that a month had no feedback; the champion stays."""
     if context.attempt.has_manifest():
         manifest = context.attempt.read_manifest()
         if manifest.status == "finished":  # even when its feedback has been moved away since
-            return finished_before(context, manifest, request=request, clock=clock)
+            return finished_before(context, manifest, wish=wish, runtime=runtime)
         context = replace(context, attempt=context.workspace.new_attempt(context.month))
     atomic.make_folder(context.attempt.folder)
-    manifest = _started(context, request, (), context.environment(threads=request.threads))
+    manifest = _started(context, runtime, (), context.environment(threads=runtime.threads))
     context.attempt.write_manifest(manifest.model_copy(update={"status": "finished", "exit_code": DONE}))
-    Journal(context.attempt, clock).tell(
+    Journal(context.attempt, runtime.clock).tell(
         "finished", f"{context.month}: no feedback, nothing to learn", status="empty"
     )
     return Outcome(context.month, context.attempt.attempt, "empty", False, False, (), DONE)

@@ -13,8 +13,8 @@ import torch
 from pipeline.config_loading import load_config
 from pipeline.errors import BadConfig, UsageError
 from pipeline.experiments.tune import TuneSettings, frontier, tune_month, tuned_key, write_choice
-from pipeline.month.decision import Request
 from pipeline.month.run import month_context
+from pipeline.month.wish import Runtime
 from pipeline.months import Month
 from pipeline.recorded.tune_record import TuneResult, recorded_frontier, save_tuning
 from pipeline.stages.stage import RunContext
@@ -219,8 +219,7 @@ def test_tuning_leaves_a_month_as_a_run_expects_it(launched: Path, cli: Callable
         load_config(launched / "retrain.yaml", overrides=["arm=ewc"]),
         Month(2026, 2),
         TuneSettings(lambdas=(0.1, 10.0)),
-        request=Request(device="cpu"),
-        clock=lambda: datetime(2026, 3, 1, tzinfo=UTC),
+        runtime=Runtime(lambda: datetime(2026, 3, 1, tzinfo=UTC), device="cpu"),
     )
     assert result.attempt == "2026-02/001"
     assert result.key == "ewc.lambda"

@@ -13,12 +13,12 @@ from tests.faults.outcome import Undisturbed
 @pytest.fixture(autouse=True, scope="package")
 def same_circumstances() -> Iterator[None]:
     """What differs from run to run without being a fault: time, the checkout; and flushing, which takes long."""
-    from cli import commands_month
+    from cli import options
     from pipeline.modeling import trainer_checkpoints
     from pipeline.store import environment
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands_month, "datetime", StandingClock)
+        patch.setattr(options, "datetime", StandingClock)
         patch.setattr(environment, "_git_state", lambda: (None, None))
         patch.setattr(trainer_checkpoints, "CHECKPOINT_SECONDS", 0.0)
         patch.setattr(os, "fsync", lambda descriptor: None)

@@ -59,7 +59,7 @@ def test_the_default_month_follows_an_injected_clock(
     import datetime as library
     import time
 
-    from cli.options import month_or_previous
+    from cli import options
 
     moment = library.datetime.fromisoformat(f"{instant}+00:00")
 
@@ -71,8 +71,8 @@ def test_the_default_month_follows_an_injected_clock(
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        monkeypatch.setattr(library, "datetime", Standing)
-        assert str(month_or_previous(None)) == expected
+        monkeypatch.setattr(options, "datetime", Standing)
+        assert str(options.month_or_previous(None)) == expected
     finally:
         monkeypatch.undo()
         time.tzset()

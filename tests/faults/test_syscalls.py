@@ -18,11 +18,11 @@ SYSCALLS = "fsync,fdatasync,rename,renameat,renameat2"
 STRIDE = 17
 PROGRAM = """
 import os, sys
-from cli import commands_month
+from cli import options
 from pipeline.modeling import trainer_checkpoints
 from pipeline.store import environment
 from tests.faults.disturbance import StandingClock
-commands_month.datetime = StandingClock
+options.datetime = StandingClock
 environment._git_state = lambda: (None, None)
 trainer_checkpoints.CHECKPOINT_SECONDS = 0.0
 from cli.main import run_retrain
