@@ -238,7 +238,7 @@ def check_launch(
             fields = _fields(record)
             row = _row(fields, kind="launch", created_at=_written(month.start))
             if labels is not None and row.label not in labels:
-                raise _RowProblem(f"unknown label {row.label!r}: the checkpoint's label2id does not have it")
+                raise _RowProblem(f"unknown label {row.label!r}: {_known_instead(labels)}")
             _refuse_golden(row, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
         except _RowProblem as problem:
@@ -247,6 +247,16 @@ def check_launch(
         rows.append(row)
     known = labels if labels is not None else LabelSet(()).extended(row.label for row in rows)
     return CheckedRows(tuple(rows), known, tuple(rejected))
+
+
+def _known_instead(labels: LabelSet) -> str:
+    if not labels.unnamed:
+        return "the checkpoint's label2id does not have it"
+    return (
+        f"the checkpoint calls its labels {labels.names[0]} to {labels.names[-1]}. Either nobody named them (write "
+        "id2label and label2id into its config.json), or it has no classification head: then name it as model.base and "
+        "launch without --checkpoint"
+    )
 
 
 def check_sequences(records: Iterable[Record]) -> CheckedRows:

@@ -57,6 +57,11 @@ class LabelSet:
         """Name to id."""
         return {name: index for index, name in enumerate(self.names)}
 
+    @cached_property
+    def unnamed(self) -> bool:
+        """Whether these are only the numbers that transformers gives to labels that nobody named."""
+        return self.names == tuple(f"LABEL_{number}" for number in range(len(self.names)))
+
     def extended(self, names: Iterable[str]) -> LabelSet:
         """The set with names that it lacks appended, in sorted order; old ids stay."""
         return LabelSet(self.names + tuple(sorted(set(names) - set(self.names))))

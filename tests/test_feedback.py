@@ -217,6 +217,17 @@ def test_launch_rows_of_an_adopted_checkpoint_must_carry_its_labels() -> None:
     ]
 
 
+def test_labels_that_nobody_named_are_told_as_such() -> None:
+    unnamed = LabelSet(("LABEL_0", "LABEL_1", "LABEL_2"))
+    records = launch_records({"text": "a", "label": "login"}, {"text": "b", "label": "LABEL_1"})
+    checked = check_launch(records, month=MONTH, golden_texts=(), labels=unnamed)
+    assert [row.label for row in checked.rows] == ["LABEL_1"]
+    reason = checked.rejected[0].reason
+    assert reason.startswith("unknown label 'login': the checkpoint calls its labels LABEL_0 to LABEL_2. ")
+    assert "id2label" in reason
+    assert "launch without --checkpoint" in reason
+
+
 def test_launch_rows_that_match_a_golden_row_are_refused() -> None:
     checked = check_launch(launch_records({"text": "A!", "label": "x"}), month=MONTH, golden_texts={"a"})
     assert "golden row" in checked.rejected[0].reason
