@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput, RetrainError
 from pipeline.labels import LabelSet
@@ -32,7 +31,6 @@ logger = logging.getLogger("retrain")
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab*", "*.model", "bpe.codes")
 _FORMER_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 """Causal masks that early releases of transformers saved with GPT-2's kind."""
-_CAUSAL = frozenset(str(name) for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def load_classifier(folder: Path) -> Classifier:
     file = folder / "config.json"
     _require_checkpoint(folder)
     labels = LabelSet.from_config(json.loads(file.read_text(encoding="utf-8")), where=str(file))
-    model, tokenizer = _loaded(
+    model, tokenizer = load_model(
         folder,
         AutoModelForSequenceClassification,
         id2label=dict(enumerate(labels.names)),
@@ -185,8 +183,8 @@ def require_length(model: Any, max_length: int) -> None:
         )
 
 
-def is_language_model(folder: Path) -> bool:
-    """Whether a checkpoint's config names a causal language model of transformers.
+def architectures(folder: Path) -> tuple[str, ...]:
+    """The names of transformers' classes that a checkpoint's config tells.
 
     Raises:
         NoInput: when the folder holds no checkpoint.
@@ -195,7 +193,7 @@ def is_language_model(folder: Path) -> bool:
     _require_checkpoint(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     named = config.get("architectures") if isinstance(config, dict) else None
-    return isinstance(named, list) and bool(_CAUSAL & {str(name) for name in named})
+    return tuple(str(name) for name in named) if isinstance(named, list) else ()
 
 
 def load_language_model(folder: Path) -> LanguageModel:
@@ -205,14 +203,20 @@ def load_language_model(folder: Path) -> LanguageModel:
         NoInput: when the folder holds no checkpoint.
         ArtifactCorrupt: when weights are damaged, missing or surplus.
     """
-    model, tokenizer = _loaded(folder, AutoModelForCausalLM)
+    model, tokenizer = load_model(folder, AutoModelForCausalLM)
     if tokenizer.pad_token is None and tokenizer.eos_token is None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # masked, so any token will do
     ensure_padding(model, tokenizer, where=str(folder))
     return LanguageModel(model, tokenizer)
 
 
-def _loaded(folder: Path, kind: Any, **options: Any) -> tuple[Any, Any]:
+def load_model(folder: Path, kind: Any, **options: Any) -> tuple[Any, Any]:
+    """A model of one of transformers' Auto classes and its tokenizer, proven to belong together, in fp32 and eval mode.
+
+    Raises:
+        NoInput: when the folder holds no checkpoint.
+        ArtifactCorrupt: when weights are damaged, missing, surplus or not finite.
+    """
     _require_checkpoint(folder)
     require_sound_config(folder)
     with _load_errors(str(folder)):

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import BadData, NoInput, UsageError
-from pipeline.feedback import Row, check_launch, check_sequences
-from pipeline.months import Month
+from pipeline.feedback import Row
 from pipeline.progress import Progress
 from pipeline.recorded.lineage import require_sound
 from pipeline.recorded.rows import training_hash, training_rows
@@ -96,15 +95,10 @@ def _refuse_the_jobs_place(found: Found, file: Path, data: Path | None) -> None:
 
 
 def _rows_by_hand(data: Path, sha256: str, checkpoint: Path) -> tuple[Row, ...]:
-    """The rows of a file of that hash that is given for a checkpoint; a classifier's must all carry one of its labels."""
-    from pipeline.modeling.checkpoint import is_language_model, load_classifier
+    """The rows of a file of that hash that is given for a checkpoint; of its task."""
+    from pipeline.modeling.tasks import task_of
 
-    records = read_records(data, name=data.name, sha256=sha256)
-    if is_language_model(checkpoint):
-        checked = check_sequences(records)
-    else:
-        labels = load_classifier(checkpoint).labels
-        checked = check_launch(records, month=Month(1970, 1), golden_texts=(), labels=labels)
+    checked = task_of(checkpoint).check(read_records(data, name=data.name, sha256=sha256), checkpoint)
     if checked.rejected:
         first = checked.rejected[0]
         raise BadData(

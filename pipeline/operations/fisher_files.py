@@ -26,13 +26,12 @@ def verify_fisher(file: Path, checkpoint: Path) -> FisherMetadata:
     Raises:
         NoInput: when a file is absent. ArtifactCorrupt: with what differs.
     """
-    from pipeline.modeling.checkpoint import is_language_model, load_classifier, load_language_model
+    from pipeline.modeling.tasks import task_of
 
     diagonal, metadata = read_fisher(fisher_path(file))
     found = checkpoint_hash(checkpoint, follow_links=True)
     check_binding(metadata, checkpoint_sha256=found, where=str(file))
-    load = load_language_model if is_language_model(checkpoint) else load_classifier
-    model = load(checkpoint).model
+    model = task_of(checkpoint).load(checkpoint).model
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     unknown = sorted(diagonal.keys() - shapes.keys())
     if unknown:

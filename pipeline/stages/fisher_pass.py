@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config
-from pipeline.errors import ArtifactCorrupt, BadData, NoInput, UsageError
+from pipeline.errors import NoInput, UsageError
 from pipeline.feedback import Row
 from pipeline.progress import Progress
-from pipeline.recorded.rows import examples
 from pipeline.sampling import seeded_sample
 
 if TYPE_CHECKING:
@@ -21,14 +20,8 @@ if TYPE_CHECKING:
 
     from pipeline.ewc.fisher import Batch, FisherEstimate
     from pipeline.modeling.batches import Examples
+    from pipeline.modeling.tasks import Learner, Task
 
-CLASSIFIER_DIVISION = (
-    "number of examples; an example's squared gradients are summed over labels weighted by p"
-)
-SEQUENCE_DIVISION = (
-    "number of sequences; a sequence is one example, its loss summed over its tokens after the first, each given "
-    "those before it, and its gradient squared once"
-)
 _SHARE_FOR_ACTIVATIONS = 0.5
 """Of the memory that is free beside the sums; the rest is for what the backward makes on its way."""
 
@@ -84,16 +77,17 @@ class FisherPass:
 
 @dataclass(frozen=True)
 class _Subject:
-    """A model and its tokenised rows, and what its kind decides."""
+    """A model and its tokenised rows, and what its task decides."""
 
-    model: Any
-    tokenizer: Any
+    task: Task
+    learner: Learner
     examples: Examples
-    batches: Callable[..., Iterator[Batch]]
-    division: str
     estimator: str
-    draws: int | None = None
-    reason: str = ""
+    draws: int | None
+    reason: str
+
+    def batches(self, examples: Examples, **options: int) -> Iterator[Batch]:
+        return self.task.batches(self.learner.tokenizer, examples, **options)
 
 
 def estimate_fisher(
@@ -112,22 +106,24 @@ def estimate_fisher(
     """
     from accelerate import PartialState
 
-    from pipeline.modeling.checkpoint import is_language_model
     from pipeline.modeling.device import autocast_dtype, choose_device
     from pipeline.modeling.head import trained_parameters
+    from pipeline.modeling.tasks import task_of
 
     if not rows:
         raise NoInput(
             f"{checkpoint}: the Fisher needs the rows that it was trained on, found none. Give --data FILE"
         )
+    task = task_of(checkpoint)
+    estimator, draws, reason = task.estimator(settings.estimator, checkpoint)
+    learner = task.load(checkpoint)
+    task.require(learner, rows)
     sample = seeded_sample(rows, settings.samples, seed=settings.seed, purpose="fisher")
-    if is_language_model(checkpoint):
-        subject = _language_model(checkpoint, sample, settings)
-    else:
-        subject = _classifier(checkpoint, rows, sample, settings)
+    examples = task.encoded(learner, sample, settings.max_length)
+    subject = _Subject(task, learner, examples, estimator, draws, reason)
     chosen = choose_device(device)
-    subject.model.to(chosen)
-    trained = trained_parameters(subject.model, settings.layers)
+    subject.learner.model.to(chosen)
+    trained = trained_parameters(subject.learner.model, settings.layers)
     parameters = [name for name in trained if fnmatchcase(name, settings.pattern)]
     if not parameters:
         raise UsageError(
@@ -139,66 +135,9 @@ def estimate_fisher(
     estimate, batch_tokens = _fitted(subject, parameters, settings, state, chosen, dtype, progress)
     return FisherPass(
         estimate=estimate,
-        division=subject.division,
+        division=subject.task.division,
         precision="fp32" if dtype is None else "bf16",
         batch_tokens=batch_tokens,
-    )
-
-
-def _classifier(
-    checkpoint: Path, rows: Sequence[Row], sample: Sequence[Row], settings: FisherSettings
-) -> _Subject:
-    from pipeline.modeling.batches import keyed_batches
-    from pipeline.modeling.checkpoint import load_classifier, longest_text
-
-    classifier = load_classifier(checkpoint)
-    unknown = sorted({row.label for row in rows} - set(classifier.labels.names))
-    if unknown:
-        raise ArtifactCorrupt(
-            f"{checkpoint}: the data has labels that the checkpoint's label2id lacks: {', '.join(unknown[:3])}. "
-            "Give the data that this checkpoint was trained on with --data FILE"
-        )
-    length = min(settings.max_length, longest_text(classifier.model) or settings.max_length)
-    tokenised = examples(classifier.tokenizer, sample, classifier.labels, length)
-    return _Subject(
-        classifier.model,
-        classifier.tokenizer,
-        tokenised,
-        keyed_batches,
-        CLASSIFIER_DIVISION,
-        settings.estimator,
-    )
-
-
-def _language_model(checkpoint: Path, sample: Sequence[Row], settings: FisherSettings) -> _Subject:
-    from pipeline.modeling.batches import Examples, encode, keyed_sequences
-    from pipeline.modeling.checkpoint import load_language_model, require_length
-
-    if settings.estimator in ("exact", "lowrank"):
-        raise UsageError(
-            f"--estimator {settings.estimator}: is for classifiers, and {checkpoint} is a language model, of which "
-            "every token has a whole vocabulary of labels. Take mc or empirical"
-        )
-    loaded = load_language_model(checkpoint)
-    require_length(loaded.model, settings.max_length)
-    encoded = encode(loaded.tokenizer, [row.text for row in sample], settings.max_length)
-    for row, ids in zip(sample, encoded, strict=True):
-        if len(ids) < 2:
-            raise BadData(
-                f"row {row.id!r}: expected at least two tokens, so that there is one to predict, found {len(ids)}: "
-                f"{row.text[:40]!r}"
-            )
-    tokenised = Examples(tuple(row.id for row in sample), tuple(encoded), (0,) * len(sample))
-    picked = settings.estimator == "auto"
-    return _Subject(
-        loaded.model,
-        loaded.tokenizer,
-        tokenised,
-        keyed_sequences,
-        SEQUENCE_DIVISION,
-        "mc" if picked else settings.estimator,
-        1 if picked else None,
-        "a language model: mc, one token drawn from its own distribution at each position" if picked else "",
     )
 
 
@@ -267,9 +206,9 @@ def _tokens_that_fit(
     fits = MOST_TOKENS
     if free is not None:
         wanted = set(parameters)
-        sums = sum(4 * p.numel() for name, p in subject.model.named_parameters() if name in wanted)
-        batch = next(subject.batches(subject.tokenizer, one, seed=0))
-        held = activation_bytes(subject.model, batch, parameters=parameters, autocast_dtype=dtype)
+        sums = sum(4 * p.numel() for name, p in subject.learner.model.named_parameters() if name in wanted)
+        batch = next(subject.batches(one, seed=0))
+        held = activation_bytes(subject.learner.model, batch, parameters=parameters, autocast_dtype=dtype)
         fits = tokens_that_fit(
             int(_SHARE_FOR_ACTIVATIONS * max(free - sums, 0)), bytes_per_token=-(-held // len(one.encoded[0]))
         )
@@ -289,12 +228,10 @@ def _estimate(
 
     from pipeline.ewc.fisher import fisher_diagonal_over_processes, share_of
 
-    batches = list(
-        subject.batches(subject.tokenizer, subject.examples, seed=settings.seed, max_tokens=tokens)
-    )
+    batches = list(subject.batches(subject.examples, seed=settings.seed, max_tokens=tokens))
     with progress("fisher", len(subject.examples), "example") as advance:
         estimate = fisher_diagonal_over_processes(
-            subject.model,
+            subject.learner.model,
             share_of(batches, process=state.process_index, processes=state.num_processes),
             estimator=subject.estimator,
             draws=subject.draws,

@@ -12,13 +12,15 @@ from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput
 from pipeline.labels import LabelSet
 from pipeline.modeling.checkpoint import (
     Classifier,
-    is_language_model,
     load_classifier,
     load_language_model,
     new_classifier,
     require_length,
     save_classifier,
 )
+from pipeline.modeling.tasks import task_of
+from pipeline.modeling.tasks.causal_lm import CAUSAL_LM
+from pipeline.modeling.tasks.sequence_classification import SEQUENCE_CLASSIFICATION
 from pipeline.store.base_models import base_location
 from tests import language_models
 from tests.modeling.conftest import LABELS
@@ -169,10 +171,10 @@ def test_a_language_model_is_told_from_a_classifier_by_its_config(
     folder: Path, tmp_path: Path, kind: str
 ) -> None:
     language_model = language_models.write_language_model(tmp_path / kind, kind)
-    assert is_language_model(language_model)
-    assert not is_language_model(folder)
+    assert task_of(language_model) is CAUSAL_LM
+    assert task_of(folder) is SEQUENCE_CLASSIFICATION
     with pytest.raises(NoInput, match=r"expected a checkpoint folder, found no config.json"):
-        is_language_model(tmp_path / "absent")
+        task_of(tmp_path / "absent")
 
 
 def test_a_language_model_without_a_padding_token_can_be_padded(tmp_path: Path) -> None:

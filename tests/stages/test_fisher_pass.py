@@ -94,7 +94,7 @@ def test_estimators_over_all_labels_are_refused_for_a_language_model(
     language_model: Path, estimator: str
 ) -> None:
     with pytest.raises(
-        UsageError, match=rf"--estimator {estimator}: is for classifiers, .* Take mc or empirical"
+        UsageError, match=rf"--estimator {estimator}: is not for .* language model, .* Take mc or empirical"
     ):
         passed(language_model, SEQUENCES, estimator=estimator)
 
