@@ -28,7 +28,7 @@ from pipeline.evaluation.reference import surely_better
 from pipeline.evaluation.scorecard import (
     Flip,
     GoldenScore,
-    LabelChange,
+    LabelFigures,
     Scorecard,
     comparison_of_counts,
     scorecard,
@@ -87,9 +87,9 @@ def _score(
     return GoldenScore(name, counts, {}, tuple(flips), labels)
 
 
-def _label_change(pairs: list[tuple[bool, bool]]) -> LabelChange:
+def _label_change(pairs: list[tuple[bool, bool]]) -> LabelFigures:
     right = sum(before for before, _ in pairs)
-    return LabelChange(len(pairs), right, pairs.count((True, False)), pairs.count((False, True)))
+    return LabelFigures(len(pairs), right, pairs.count((True, False)), pairs.count((False, True)))
 
 
 def _card(

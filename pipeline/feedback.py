@@ -73,7 +73,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RawRecord:
     """One raw row as it was read.
 
     Attributes:
@@ -135,7 +135,7 @@ def normalise(text: str) -> str:
 
 
 def check_feedback(
-    records: Iterable[Record],
+    records: Iterable[RawRecord],
     *,
     month: Month,
     labels: LabelSet,
@@ -158,9 +158,9 @@ def check_feedback(
         set_aside: normalised texts of rows that the month itself made golden; they are passed over.
         changes: of labels; rows under an old name get the present one, rows of retired labels are refused.
     """
-    rows: list[tuple[Record, Row]] = []
+    rows: list[tuple[RawRecord, Row]] = []
     rejected: list[Rejection] = []
-    seen_ids: dict[str, Record] = {}
+    seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             row = _feedback_row(record, month=month)
@@ -217,7 +217,7 @@ def label_problem(label: str) -> str | None:
 
 
 def check_launch(
-    records: Iterable[Record],
+    records: Iterable[RawRecord],
     *,
     month: Month,
     golden_texts: Collection[str],
@@ -232,7 +232,7 @@ def check_launch(
     """
     rows: list[Row] = []
     rejected: list[Rejection] = []
-    seen_ids: dict[str, Record] = {}
+    seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             fields = _fields(record)
@@ -259,11 +259,11 @@ def _known_instead(labels: LabelSet) -> str:
     )
 
 
-def check_sequences(records: Iterable[Record]) -> CheckedRows:
+def check_sequences(records: Iterable[RawRecord]) -> CheckedRows:
     """Turn raw records (`text`, `id` optional) into rows without a label, for a language model."""
     rows: list[Row] = []
     rejected: list[Rejection] = []
-    seen_ids: dict[str, Record] = {}
+    seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             fields = _fields(record)
@@ -277,7 +277,7 @@ def check_sequences(records: Iterable[Record]) -> CheckedRows:
     return CheckedRows(tuple(rows), LabelSet(()), tuple(rejected))
 
 
-def _feedback_row(record: Record, *, month: Month) -> Row | None:
+def _feedback_row(record: RawRecord, *, month: Month) -> Row | None:
     fields = _fields(record)
     moment = _created_at(fields)
     if moment is not None and moment not in month:
@@ -292,7 +292,7 @@ def _feedback_row(record: Record, *, month: Month) -> Row | None:
     return _row(fields, kind=cast(Kind, kind), created_at=_written(moment or month.start))
 
 
-def _fields(record: Record) -> Mapping[str, object]:
+def _fields(record: RawRecord) -> Mapping[str, object]:
     if record.fields is None:
         raise _RowProblem(record.problem)
     return record.fields
@@ -349,7 +349,7 @@ def _written(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def texts_of(records: Iterable[Record]) -> list[str]:
+def texts_of(records: Iterable[RawRecord]) -> list[str]:
     """The texts of raw records, as rows would have them; those of records that cannot be a row are left out."""
     texts = [record.fields.get("text") for record in records if record.fields is not None]
     return [text.strip() for text in texts if isinstance(text, str) and len(text) <= MAX_TEXT_CHARACTERS]
@@ -364,7 +364,7 @@ def _refuse_golden(row: Row, golden_texts: Collection[str], golden_alike: Collec
         )
 
 
-def _refuse_repeated(row: Row, record: Record, seen: dict[str, Record]) -> None:
+def _refuse_repeated(row: Row, record: RawRecord, seen: dict[str, RawRecord]) -> None:
     first = seen.setdefault(row.id, record)
     if first is not record:
         assert record.fields is not None

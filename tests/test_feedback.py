@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.feedback import (
     CheckedRows,
-    Record,
+    RawRecord,
     Row,
     check_feedback,
     check_launch,
@@ -39,7 +39,7 @@ def check(
     *rows: dict[str, object] | None, golden: Sequence[str] = (), of_one_month: bool = True
 ) -> CheckedRows:
     records = [
-        Record("feedback.jsonl", line, row, "" if row is not None else "not JSON", of_one_month)
+        RawRecord("feedback.jsonl", line, row, "" if row is not None else "not JSON", of_one_month)
         for line, row in enumerate(rows, start=1)
     ]
     return check_feedback(
@@ -195,8 +195,8 @@ def test_a_whole_number_is_taken_as_an_id_and_other_values_are_refused() -> None
     assert reason(fields(id=[1])) == "id: expected text, found [1]"
 
 
-def launch_records(*rows: dict[str, object]) -> list[Record]:
-    return [Record("launch.jsonl", line, row) for line, row in enumerate(rows, start=1)]
+def launch_records(*rows: dict[str, object]) -> list[RawRecord]:
+    return [RawRecord("launch.jsonl", line, row) for line, row in enumerate(rows, start=1)]
 
 
 def test_launch_rows_define_the_labels_sorted_by_name() -> None:
@@ -300,11 +300,11 @@ def test_a_sample_keeps_the_order_and_the_limit() -> None:
 
 def test_a_language_models_rows_need_no_label_and_may_be_long() -> None:
     records = [
-        Record("texts.jsonl", 1, {"text": " word " * 10_000, "id": 7}),
-        Record("texts.jsonl", 2, {"text": "a text"}),
-        Record("texts.jsonl", 3, {"text": "a text"}),
-        Record("texts.jsonl", 4, {"label": "billing"}),
-        Record("texts.jsonl", 5, None, "not JSON"),
+        RawRecord("texts.jsonl", 1, {"text": " word " * 10_000, "id": 7}),
+        RawRecord("texts.jsonl", 2, {"text": "a text"}),
+        RawRecord("texts.jsonl", 3, {"text": "a text"}),
+        RawRecord("texts.jsonl", 4, {"label": "billing"}),
+        RawRecord("texts.jsonl", 5, None, "not JSON"),
     ]
     checked = check_sequences(records)
     assert checked.rows[0].id == "7"

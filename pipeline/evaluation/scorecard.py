@@ -75,7 +75,7 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class LabelChange:
+class LabelFigures:
     """What became of the rows of one label."""
 
     n: int
@@ -92,9 +92,9 @@ class LabelChange:
         right = self.right_before - self.lost + self.gained
         return f"{self.right_before} -> {right} right of {self.n} prior golden rows"
 
-    def together_with(self, other: LabelChange) -> LabelChange:
+    def together_with(self, other: LabelFigures) -> LabelFigures:
         """Both sets' rows as one."""
-        return LabelChange(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return LabelFigures(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class GoldenScore:
     overall: Comparison
     slices: dict[str, Comparison]
     flips: tuple[Flip, ...]
-    labels: dict[str, LabelChange] = field(default_factory=dict)
+    labels: dict[str, LabelFigures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,16 +138,16 @@ class Scorecard:
         return tuple(flip for golden in self.prior for flip in golden.flips)
 
     @property
-    def labels(self) -> dict[str, LabelChange]:
+    def labels(self) -> dict[str, LabelFigures]:
         """What became of the rows of each label, over the prior golden sets."""
-        pooled: dict[str, LabelChange] = {}
+        pooled: dict[str, LabelFigures] = {}
         for golden in self.prior:
             for name, item in golden.labels.items():
                 pooled[name] = pooled[name].together_with(item) if name in pooled else item
         return pooled
 
     @property
-    def worst_labels(self) -> list[tuple[str, LabelChange]]:
+    def worst_labels(self) -> list[tuple[str, LabelFigures]]:
         """The labels of prior rows that lost some, the largest drop first; of equal ones that of more rows."""
         fallen = [(name, item) for name, item in self.labels.items() if item.drop > 0.0]
         return sorted(fallen, key=lambda pair: (-pair[1].drop, -pair[1].n, pair[0]))
@@ -213,7 +213,7 @@ def score(
         },
         flips=tuple(flips),
         labels={
-            label: LabelChange(
+            label: LabelFigures(
                 n=len(pairs),
                 right_before=sum(was for was, _ in pairs),
                 lost=pairs.count((True, False)),

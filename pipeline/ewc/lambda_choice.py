@@ -43,7 +43,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Choice:
+class LambdaChoice:
     """The chosen lambda, None when there is none, and why."""
 
     lambda_: float | None
@@ -68,7 +68,7 @@ def bootstrap_interval(
     return low, high
 
 
-def choose(trained: Sequence[Measured], *, plain: Measured, keep: float) -> Choice:
+def choose(trained: Sequence[Measured], *, plain: Measured, keep: float) -> LambdaChoice:
     """The smallest trained lambda that is harmless to the prior months and keeps `keep` of the plain gain.
 
     Args:
@@ -78,9 +78,9 @@ def choose(trained: Sequence[Measured], *, plain: Measured, keep: float) -> Choi
     """
     gain = -plain.new_change
     if not trained:
-        return Choice(None, "no lambda was trained")
+        return LambdaChoice(None, "no lambda was trained")
     if not gain > 0.0:
-        return Choice(
+        return LambdaChoice(
             None,
             f"plain fine-tuning itself gains nothing on the new month's validation rows ({-gain:+.4f} nats), "
             "so there is no gain for a lambda to keep",
@@ -91,7 +91,7 @@ def choose(trained: Sequence[Measured], *, plain: Measured, keep: float) -> Choi
         if -point.new_change >= keep * gain:
             share = -point.new_change / gain
             harmless_by = "is a gain" if point.prior_high < 0.0 else "cannot be told from zero"
-            return Choice(
+            return LambdaChoice(
                 point.lambda_,
                 f"lambda {point.lambda_:g} is the smallest whose prior change ({point.prior_change:+.4f} nats, interval "
                 f"{point.prior_low:+.4f} to {point.prior_high:+.4f}) {harmless_by}; it keeps {share:.0%} of the "
@@ -101,19 +101,19 @@ def choose(trained: Sequence[Measured], *, plain: Measured, keep: float) -> Choi
     if not harmless:
         poor = next((point for point in ordered if -point.new_change < keep * gain), None)
         if poor is not None:
-            return Choice(
+            return LambdaChoice(
                 None,
                 f"no lambda does both: at lambda {poor.lambda_:g} the prior months still lose {_harm(poor)}, and no more "
                 f"than {-poor.new_change / gain:.0%} of the plain gain is left, where {keep:.0%} is asked for",
             )
         best = min(ordered, key=lambda point: point.prior_change)
-        return Choice(
+        return LambdaChoice(
             None,
             f"no lambda that was trained spares the prior months: the least harm is {_harm(best)} "
             f"at lambda {best.lambda_:g}",
         )
     most = max(harmless, key=lambda point: -point.new_change)
-    return Choice(
+    return LambdaChoice(
         None,
         f"no lambda does both: of those that spare the prior months, lambda {most.lambda_:g} keeps the most of the "
         f"plain gain, {-most.new_change / gain:.0%}, and {keep:.0%} is asked for",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import NoInput
-from pipeline.feedback import Record, check_feedback
+from pipeline.feedback import RawRecord, check_feedback
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.stages.links import shown_path
@@ -50,16 +50,16 @@ def _matching(root: Path, pattern: str) -> list[Path]:
 
 def read_records(
     file: Path, *, name: str, of_one_month: bool = True, sha256: str | None = None
-) -> list[Record]:
+) -> list[RawRecord]:
     """The raw rows of one file, which messages call `name`, with the reason for each that could not be read.
 
     Args:
         sha256: what the file must hash to, where a record says so already.
     """
     return [
-        Record(name, row.line, None, row.value, of_one_month)
+        RawRecord(name, row.line, None, row.value, of_one_month)
         if isinstance(row.value, str)
-        else Record(name, row.line, row.value, of_one_month=of_one_month)
+        else RawRecord(name, row.line, row.value, of_one_month=of_one_month)
         for row in read_table(file, sha256=sha256)
     ]
 

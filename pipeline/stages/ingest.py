@@ -11,7 +11,7 @@ from pipeline.errors import BadData
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.feedback import (
     CheckedRows,
-    Record,
+    RawRecord,
     Rejection,
     Row,
     check_feedback,
@@ -115,7 +115,7 @@ def _input_name(context: RunContext, month: Month, file: Path) -> str:
     return f"{FEEDBACK_INPUT}{month} {file.name if context.launch is not None else context.workspace.name_of(file)}"
 
 
-def _records(context: RunContext, month: Month, files: Mapping[Path, bool]) -> list[Record]:
+def _records(context: RunContext, month: Month, files: Mapping[Path, bool]) -> list[RawRecord]:
     """The raw rows of a month's files, which are those that the stage recorded.
 
     Raises:

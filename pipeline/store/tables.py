@@ -35,7 +35,7 @@ _CELL_BYTES = 64
 """What a cell takes in Python's memory besides its text: a file may hold billions of empty ones."""
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One row of a user's file: the line (or, in Parquet, row) it begins at, from 1, and its record.
 
     `value` is the record, or the reason for which there is none.
@@ -45,7 +45,7 @@ class Row(NamedTuple):
     value: dict[str, object] | str
 
 
-def read_table(path: Path, *, sha256: str | None = None) -> list[Row]:
+def read_table(path: Path, *, sha256: str | None = None) -> list[TableRow]:
     """Read a user's table; a bad row is handed back as a reason, a bad file is refused as a whole.
 
     JSONL: one strict JSON object per line, UTF-8, a byte order mark is passed over, as are blank lines.
@@ -157,11 +157,11 @@ def read_parquet(path: Path) -> list[dict[str, object]]:
     return rows
 
 
-def _jsonl_rows(data: bytes) -> Iterator[Row]:
+def _jsonl_rows(data: bytes) -> Iterator[TableRow]:
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
-        yield Row(number, _json_record(line))
+        yield TableRow(number, _json_record(line))
 
 
 def _json_record(line: bytes) -> dict[str, object] | str:
@@ -176,7 +176,7 @@ def _json_record(line: bytes) -> dict[str, object] | str:
     return value
 
 
-def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
+def _csv_rows(path: Path, data: bytes) -> Iterator[TableRow]:
     # bytes that are not UTF-8 become lone surrogates here, so that they cost their own row only
     text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     reader = csv.reader(_csv_lines(path, text), strict=True)
@@ -190,14 +190,14 @@ def _csv_rows(path: Path, data: bytes) -> Iterator[Row]:
         except csv.Error as error:
             if header is None:
                 raise BadData(f"{path}: line {line}: {error}") from None
-            yield Row(line, f"not CSV: {error}")
+            yield TableRow(line, f"not CSV: {error}")
             continue
         if not cells:
             continue
         if header is None:
             header = _csv_header(path, cells)
         else:
-            yield Row(line, _csv_record(header, cells))
+            yield TableRow(line, _csv_record(header, cells))
     if header is None:
         raise BadData(f"{path}: is empty, expected a header line with at least text,label")
 
@@ -236,7 +236,7 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
+def _parquet_rows(path: Path, data: bytes) -> Iterator[TableRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -254,7 +254,7 @@ def _parquet_rows(path: Path, data: bytes) -> Iterator[Row]:
                 raise BadData(f"{path}: decodes to more than {FILE_LIMIT_BYTES} bytes; split it into several")
             for record in _plain_batch(batch).to_pylist():
                 number += 1
-                yield Row(number, _parquet_record(record))
+                yield TableRow(number, _parquet_record(record))
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise BadData(f"{path}: cannot be decoded as Parquet: {_first_line(error)}") from None
 

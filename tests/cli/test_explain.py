@@ -76,7 +76,7 @@ def test_tune_without_a_good_lambda_exits_zero_and_three_when_strict(
     monkeypatch.setattr(
         lambda_choice,
         "choose",
-        lambda trained, plain, keep: lambda_choice.Choice(None, "no lambda does both"),
+        lambda trained, plain, keep: lambda_choice.LambdaChoice(None, "no lambda does both"),
     )
     words = ("tune", "--month", "2026-02", "-w", validated, "--lambdas", "1", "--write")
     before = (validated / "retrain.yaml").read_bytes()

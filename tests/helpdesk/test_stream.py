@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from pipeline.evaluation.golden import parse_golden
-from pipeline.feedback import Record, check_feedback, check_launch, normalise
+from pipeline.feedback import RawRecord, check_feedback, check_launch, normalise
 from pipeline.helpdesk.stream import HelpdeskStream, Sizes, helpdesk_stream
 from pipeline.labels import LabelSet
 from pipeline.months import Month
@@ -146,7 +146,7 @@ def test_every_row_passes_the_pipelines_own_checks(stream: HelpdeskStream) -> No
     }
     texts = {normalise(row.text) for item in golden.values() for row in item.rows}
     launch = check_launch(
-        [Record("launch", line, asdict(row)) for line, row in enumerate(stream.launch, 1)],
+        [RawRecord("launch", line, asdict(row)) for line, row in enumerate(stream.launch, 1)],
         month=stream.launch_month,
         golden_texts=texts,
     )
@@ -154,7 +154,7 @@ def test_every_row_passes_the_pipelines_own_checks(stream: HelpdeskStream) -> No
     labels = launch.labels
     for month, rows in stream.feedback.items():
         checked = check_feedback(
-            [Record("feedback", line, asdict(row)) for line, row in enumerate(rows, 1)],
+            [RawRecord("feedback", line, asdict(row)) for line, row in enumerate(rows, 1)],
             month=month,
             labels=labels,
             golden_texts=texts,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config_loading import load_config
+from pipeline.evaluation.gate import GateLimits
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
 from pipeline.labels import LabelSet
 from pipeline.recorded.gate_evidence import Answers, gate_limits, held_rows, worn_rows
@@ -100,3 +101,7 @@ def test_a_row_that_was_labelled_anew_is_not_held_against_its_old_answer(workspa
     card = worn_rows(workspace, line, [mended], {"2026-01": [("a", 1.0), ("b", 1.0)]}, confidence=0.95)
     assert card is not None
     assert card.prior[0].overall.n == 1
+
+
+def test_the_gates_own_defaults_are_those_of_the_configuration() -> None:
+    assert gate_limits(load_config()) == GateLimits()

@@ -17,7 +17,7 @@ from pipeline.errors import ArtifactCorrupt, BadData, CannotWrite, NoInput
 from pipeline.store import tables
 from pipeline.store.tables import (
     ColumnType,
-    Row,
+    TableRow,
     read_jsonl,
     read_parquet,
     read_table,
@@ -29,12 +29,12 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 COLUMNS: dict[str, ColumnType] = {"id": "string", "n": "int", "score": "float", "right": "bool"}
 
 
-def table(folder: Path, name: str, data: bytes) -> list[Row]:
+def table(folder: Path, name: str, data: bytes) -> list[TableRow]:
     (folder / name).write_bytes(data)
     return read_table(folder / name)
 
 
-def parquet(folder: Path, columns: dict[str, Any], **options: Any) -> list[Row]:
+def parquet(folder: Path, columns: dict[str, Any], **options: Any) -> list[TableRow]:
     pq.write_table(pa.table(columns), folder / "t.parquet", **options)
     return read_table(folder / "t.parquet")
 
@@ -72,22 +72,22 @@ def test_the_three_kinds_give_the_same_records(tmp_path: Path, suffix: str) -> N
 )
 def test_a_bad_line_costs_itself_only(tmp_path: Path, line: bytes, reason: str) -> None:
     rows = table(tmp_path, "t.jsonl", b'{"a": 1}\n' + line + b'\n{"a": 3}')
-    assert rows == [Row(1, {"a": 1}), Row(2, reason), Row(3, {"a": 3})]
+    assert rows == [TableRow(1, {"a": 1}), TableRow(2, reason), TableRow(3, {"a": 3})]
 
 
 def test_marks_blank_lines_and_windows_line_ends_are_tolerated(tmp_path: Path) -> None:
     assert table(tmp_path, "t.jsonl", b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": 2}\r\n') == [
-        Row(1, {"a": 1}),
-        Row(4, {"a": 2}),
+        TableRow(1, {"a": 1}),
+        TableRow(4, {"a": 2}),
     ]
     assert table(tmp_path, "t.csv", b"\xef\xbb\xbftext,label\r\na,b\r\n\r\n") == [
-        Row(2, {"text": "a", "label": "b"})
+        TableRow(2, {"text": "a", "label": "b"})
     ]
 
 
 def test_line_separators_inside_text_do_not_end_a_line(tmp_path: Path) -> None:
     data = '{"a": "x\u2028y\x85z"}\n'.encode()
-    assert table(tmp_path, "t.jsonl", data) == [Row(1, {"a": "x\u2028y\x85z"})]
+    assert table(tmp_path, "t.jsonl", data) == [TableRow(1, {"a": "x\u2028y\x85z"})]
 
 
 def test_an_empty_jsonl_file_has_no_rows(tmp_path: Path) -> None:
@@ -106,15 +106,15 @@ def test_an_empty_jsonl_file_has_no_rows(tmp_path: Path) -> None:
 def test_a_bad_csv_row_costs_itself_only(tmp_path: Path, line: bytes, reason: str) -> None:
     rows = table(tmp_path, "t.csv", b"text,label\na,b\n" + line + b"\nc,d\n")
     assert rows == [
-        Row(2, {"text": "a", "label": "b"}),
-        Row(3, reason),
-        Row(4, {"text": "c", "label": "d"}),
+        TableRow(2, {"text": "a", "label": "b"}),
+        TableRow(3, reason),
+        TableRow(4, {"text": "c", "label": "d"}),
     ]
 
 
 def test_a_quote_that_is_never_closed_is_told_where_it_opens(tmp_path: Path) -> None:
     rows = table(tmp_path, "t.csv", b'text,label\na,b\n"c,d\ne,f\n')
-    assert rows == [Row(2, {"text": "a", "label": "b"}), Row(3, "not CSV: unexpected end of data")]
+    assert rows == [TableRow(2, {"text": "a", "label": "b"}), TableRow(3, "not CSV: unexpected end of data")]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_parquet_moments_become_text(tmp_path: Path) -> None:
         "day": pa.array([date(2026, 3, 1), None], pa.date32()),
     }
     assert parquet(tmp_path, columns) == [
-        Row(
+        TableRow(
             1,
             {
                 "us": "2026-03-01T12:30:00+00:00",
@@ -151,7 +151,7 @@ def test_parquet_moments_become_text(tmp_path: Path) -> None:
                 "day": "2026-03-01",
             },
         ),
-        Row(2, {"us": None, "ns": None, "naive": None, "day": None}),
+        TableRow(2, {"us": None, "ns": None, "naive": None, "day": None}),
     ]
 
 
@@ -171,9 +171,9 @@ def test_parquet_dictionaries_and_numbers_are_plain_values(tmp_path: Path) -> No
 def test_parquet_cells_that_cannot_be_used_cost_their_row_only(tmp_path: Path) -> None:
     columns = {"text": ["a", "x" * (2**20 + 1), "c"], "score": [float("nan"), 1.0, 2.0]}
     assert parquet(tmp_path, columns) == [
-        Row(1, "score: nan is no finite number"),
-        Row(2, "text: 1048577 characters; at most 1048576 are read"),
-        Row(3, {"text": "c", "score": 2.0}),
+        TableRow(1, "score: nan is no finite number"),
+        TableRow(2, "text: 1048577 characters; at most 1048576 are read"),
+        TableRow(3, {"text": "c", "score": 2.0}),
     ]
 
 

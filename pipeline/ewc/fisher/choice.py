@@ -14,7 +14,7 @@ _DRAWS = {"mc": 4, "lowrank": 2}
 
 
 @dataclass(frozen=True)
-class Choice:
+class EstimatorChoice:
     """An estimator with its number of draws, and why, in one line."""
 
     estimator: str
@@ -22,12 +22,12 @@ class Choice:
     reason: str = ""
 
 
-def asked_for(estimator: str, draws: int | None) -> Choice:
+def asked_for(estimator: str, draws: int | None) -> EstimatorChoice:
     """The choice of a caller who knows which estimator, and perhaps how many draws."""
-    return Choice(estimator, draws if draws is not None else _DRAWS.get(estimator, 1))
+    return EstimatorChoice(estimator, draws if draws is not None else _DRAWS.get(estimator, 1))
 
 
-def chosen(sample: Scored, draws: int | None) -> Choice:
+def chosen(sample: Scored, draws: int | None) -> EstimatorChoice:
     """The estimator with the least error for its time.
 
     With r_k the share of an example's spread (the trace of diag(p) - p p^T) that k - 1 leading
@@ -45,7 +45,7 @@ def chosen(sample: Scored, draws: int | None) -> Choice:
     seen = f"{classes:,} classes, mean confidence {confidence:.2f} on {len(sample.keys)} examples"
     if positions > 1:
         columns_used = draws or 1
-        return Choice(
+        return EstimatorChoice(
             "lowrank", columns_used, f"{seen}: lowrank, {columns_used} a sequence, signs at each token"
         )
     left = _left_to_chance(sample)
@@ -54,12 +54,12 @@ def chosen(sample: Scored, draws: int | None) -> Choice:
         costs[classes - 1] = (1 + 2 * (classes - 1)) * _BETWEEN_EXAMPLES
     best = draws or min(costs, key=lambda k: (costs[k], k))
     if best >= classes - 1:
-        return Choice("exact", classes - 1, f"{seen}: exact, {classes - 1} columns hold every class")
+        return EstimatorChoice("exact", classes - 1, f"{seen}: exact, {classes - 1} columns hold every class")
     if best == 1:
-        return Choice("lowrank", 1, f"{seen}: lowrank, one random column")
+        return EstimatorChoice("lowrank", 1, f"{seen}: lowrank, one random column")
     share = 1 - left[min(best, len(left)) - 1] ** 0.5
     leading = f"{best - 1} leading column{'s' if best > 2 else ''}"
-    return Choice(
+    return EstimatorChoice(
         "lowrank", best, f"{seen}: lowrank, {leading} with {share:.0%} of the spread and a random one"
     )
 

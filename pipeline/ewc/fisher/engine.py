@@ -9,7 +9,7 @@ from torch import nn
 
 from pipeline.errors import UsageError
 from pipeline.ewc.fisher.capture import Capture
-from pipeline.ewc.fisher.choice import Choice, asked_for, chosen
+from pipeline.ewc.fisher.choice import EstimatorChoice, asked_for, chosen
 from pipeline.ewc.fisher.columns import column_count, columns
 from pipeline.ewc.fisher.estimate import ESTIMATORS, Batch, FisherEstimate, FisherSums, wanted_parameters
 from pipeline.ewc.fisher.examples import batch_size, forward_logits, named_examples, scored_logits
@@ -90,7 +90,7 @@ def accumulate(
     model: nn.Module,
     batches: Iterable[Batch],
     *,
-    choice: Choice | None,
+    choice: EstimatorChoice | None,
     draws: int | None = None,
     parameters: Collection[str] | None = None,
     seed: int = 0,
@@ -99,8 +99,8 @@ def accumulate(
     stop_at_relative_error: float | None = None,
     advance: Advance | None = None,
     backward_examples: int | None = None,
-    agree: Callable[[Choice | None], Choice | None] | None = None,
-) -> tuple[FisherSums, Choice, tuple[str, ...]]:
+    agree: Callable[[EstimatorChoice | None], EstimatorChoice | None] | None = None,
+) -> tuple[FisherSums, EstimatorChoice, tuple[str, ...]]:
     """`fisher_diagonal` before the division: the sums, the choice, and the parameters without a rule.
 
     Args:
@@ -121,7 +121,7 @@ def accumulate(
             choice = None if first is None else choose(model, capture, first, draws)
             choice = agree(choice) if agree is not None else choice
         if first is None or choice is None:
-            return sums, choice or Choice("none", 0), ()
+            return sums, choice or EstimatorChoice("none", 0), ()
         capture.fallback.update(disagreeing(model, wanted, capture, first, seed=seed, scratch=sums))
         left: Iterable[Batch] = chain([first], stream)
         if backward_examples is not None:
@@ -142,7 +142,7 @@ def accumulate(
         return sums, choice, tuple(name for name in wanted if name in capture.fallback)
 
 
-def choose(model: nn.Module, capture: Capture, batch: Batch, draws: int | None) -> Choice:
+def choose(model: nn.Module, capture: Capture, batch: Batch, draws: int | None) -> EstimatorChoice:
     """What `auto` means for this model, judged on one batch."""
     capture.begin(0)
     with torch.no_grad():
@@ -152,7 +152,7 @@ def choose(model: nn.Module, capture: Capture, batch: Batch, draws: int | None) 
 
 def requested(
     estimator: str, draws: int | None, backward_examples: int | None, stop_at_relative_error: float | None
-) -> Choice | None:
+) -> EstimatorChoice | None:
     """What was asked for; None leaves it to `choose`.
 
     Raises:
@@ -173,7 +173,7 @@ class _Pass:
     model: nn.Module
     wanted: Mapping[str, nn.Parameter]
     capture: Capture
-    choice: Choice
+    choice: EstimatorChoice
     seed: int
     autocast_dtype: torch.dtype | None
 

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from pipeline.ewc.fisher.choice import Choice
+from pipeline.ewc.fisher.choice import EstimatorChoice
 from pipeline.ewc.fisher.engine import accumulate, requested
 from pipeline.ewc.fisher.estimate import Batch, FisherEstimate, FisherSums
 from pipeline.progress import Advance
@@ -75,8 +75,8 @@ def fisher_diagonal_over_processes(
     )
 
 
-def _first_with_examples(choice: Choice | None) -> Choice | None:
-    choices: list[Choice | None] = [None] * dist.get_world_size()
+def _first_with_examples(choice: EstimatorChoice | None) -> EstimatorChoice | None:
+    choices: list[EstimatorChoice | None] = [None] * dist.get_world_size()
     dist.all_gather_object(choices, choice)
     return next((made for made in choices if made is not None), None)
 

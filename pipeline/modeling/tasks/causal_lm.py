@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from pipeline.errors import BadData
-from pipeline.feedback import CheckedRows, Record, Row, check_sequences
+from pipeline.feedback import CheckedRows, RawRecord, Row, check_sequences
 from pipeline.modeling.batches import Examples, encode, keyed_sequences
 from pipeline.modeling.checkpoint import load_language_model, require_length
 from pipeline.modeling.tasks.task import Learner, Task
@@ -21,7 +21,7 @@ def _load(checkpoint: Path) -> Learner:
     return Learner(found.model, found.tokenizer)
 
 
-def _check(records: Iterable[Record], checkpoint: Path) -> CheckedRows:
+def _check(records: Iterable[RawRecord], checkpoint: Path) -> CheckedRows:
     return check_sequences(records)
 
 

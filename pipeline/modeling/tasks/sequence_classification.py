@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.feedback import CheckedRows, Record, Row, check_launch
+from pipeline.feedback import CheckedRows, RawRecord, Row, check_launch
 from pipeline.modeling.batches import Examples, encode, keyed_batches
 from pipeline.modeling.checkpoint import load_classifier, longest_text
 from pipeline.modeling.tasks.task import Learner, Task
@@ -20,7 +20,7 @@ def _load(checkpoint: Path) -> Learner:
     return Learner(found.model, found.tokenizer, found.labels)
 
 
-def _check(records: Iterable[Record], checkpoint: Path) -> CheckedRows:
+def _check(records: Iterable[RawRecord], checkpoint: Path) -> CheckedRows:
     return check_launch(records, month=NO_MONTH, golden_texts=(), labels=load_classifier(checkpoint).labels)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.ewc.fisher import Batch
-from pipeline.feedback import CheckedRows, Record, Row
+from pipeline.feedback import CheckedRows, RawRecord, Row
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import Examples
 
@@ -44,7 +44,7 @@ class Task:
     name: str
     architectures: Callable[[Sequence[str]], bool]
     load: Callable[[Path], Learner]
-    check: Callable[[Iterable[Record], Path], CheckedRows]
+    check: Callable[[Iterable[RawRecord], Path], CheckedRows]
     encoded: Callable[[Learner, Sequence[Row], int], Examples]
     batches: Callable[..., Iterator[Batch]]
     division: str

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForTokenClassification
 
 from pipeline.errors import BadData
-from pipeline.feedback import CheckedRows, Record, Row, check_sequences
+from pipeline.feedback import CheckedRows, RawRecord, Row, check_sequences
 from pipeline.modeling.batches import MOST_TOKENS, Examples, encode, keyed_sequences
 from pipeline.modeling.checkpoint import load_model, longest_text
 from pipeline.modeling.soundness import ensure_padding
@@ -25,7 +25,7 @@ def _load(checkpoint: Path) -> Learner:
     return Learner(model, tokenizer)
 
 
-def _check(records: Iterable[Record], checkpoint: Path) -> CheckedRows:
+def _check(records: Iterable[RawRecord], checkpoint: Path) -> CheckedRows:
     return check_sequences(records)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.ewc.fisher.choice import Choice, asked_for, chosen
+from pipeline.ewc.fisher.choice import EstimatorChoice, asked_for, chosen
 from pipeline.ewc.fisher.columns import Scored
 
 
@@ -45,7 +45,7 @@ def test_a_language_model_gets_one_random_column() -> None:
 def test_asking_for_draws_is_heard() -> None:
     assert chosen(sample(random_logits(90, 0.1)), 3).draws == 3
     assert chosen(sample(torch.zeros(2, 3, 50)), 4).draws == 4
-    assert asked_for("mc", 7) == Choice("mc", 7)
+    assert asked_for("mc", 7) == EstimatorChoice("mc", 7)
     assert asked_for("lowrank", None).draws == 2
 
 
