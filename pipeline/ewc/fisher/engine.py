@@ -15,7 +15,6 @@ from pipeline.ewc.fisher.estimate import ESTIMATORS, Batch, FisherEstimate, Fish
 from pipeline.ewc.fisher.examples import batch_size, forward_logits, named_examples, scored_logits
 from pipeline.ewc.fisher.fallback import add_one_at_a_time, disagreeing, forward_hooked
 from pipeline.ewc.fisher.prepared import prepared
-from pipeline.ewc.fisher.selection import pick
 from pipeline.progress import Advance
 
 _FEWEST_BEFORE_STOPPING = 64
@@ -32,7 +31,6 @@ def fisher_diagonal(
     autocast_dtype: torch.dtype | None = None,
     stop_at_relative_error: float | None = None,
     advance: Advance | None = None,
-    backward_examples: int | None = None,
 ) -> FisherEstimate:
     """Estimate the diagonal of the Fisher information of the model's predictions.
 
@@ -52,17 +50,12 @@ def fisher_diagonal(
         stop_at_relative_error: stop once the trace's standard error is at most this share of the trace;
             the batches must then come in random order.
         advance: told after every batch.
-        backward_examples: look at all examples with a forward only, and backward through about this many,
-            picked in proportion to their uncertainty and weighted so that the mean stays unbiased; not
-            with `empirical` nor with `stop_at_relative_error`. A model that fits its data has most of its
-            Fisher in few examples.
 
     Returns:
         The estimate, on the model's device.
 
     Raises:
-        UsageError: an unknown estimator or parameter, arguments that exclude each other, or a model that
-            gives no class logits.
+        UsageError: an unknown estimator or parameter, or a model that gives no class logits.
         NoInput: no examples.
         TrainingDiverged: logits or sums that are not finite.
 
@@ -72,14 +65,13 @@ def fisher_diagonal(
     sums, choice, fallback = accumulate(
         model,
         batches,
-        choice=requested(estimator, draws, backward_examples, stop_at_relative_error),
+        choice=requested(estimator, draws),
         draws=draws,
         parameters=parameters,
         seed=seed,
         autocast_dtype=autocast_dtype,
         stop_at_relative_error=stop_at_relative_error,
         advance=advance,
-        backward_examples=backward_examples,
     )
     return sums.estimate(
         estimator=choice.estimator, reason=choice.reason, draws=choice.draws, fallback_parameters=fallback
@@ -98,7 +90,6 @@ def accumulate(
     autocast_dtype: torch.dtype | None = None,
     stop_at_relative_error: float | None = None,
     advance: Advance | None = None,
-    backward_examples: int | None = None,
     agree: Callable[[EstimatorChoice | None], EstimatorChoice | None] | None = None,
 ) -> tuple[FisherSums, EstimatorChoice, tuple[str, ...]]:
     """`fisher_diagonal` before the division: the sums, the choice, and the parameters without a rule.
@@ -123,17 +114,8 @@ def accumulate(
         if first is None or choice is None:
             return sums, choice or EstimatorChoice("none", 0), ()
         capture.fallback.update(disagreeing(model, wanted, capture, first, seed=seed, scratch=sums))
-        left: Iterable[Batch] = chain([first], stream)
-        if backward_examples is not None:
-            capture.begin(0)
-            left, seen = pick(
-                model, left, backward_examples, seed=seed, autocast_dtype=autocast_dtype, advance=advance
-            )
-            sums.picked = sum(batch_size(batch) for batch in left)
-            sums.examples = seen - sums.picked  # those that were not picked add nothing themselves
-            advance = None
         work = _Pass(model, wanted, capture, choice, seed, autocast_dtype)
-        for batch in left:
+        for batch in chain([first], stream):
             work.add(batch, sums)
             if advance is not None:
                 advance(batch_size(batch))
@@ -150,19 +132,14 @@ def choose(model: nn.Module, capture: Capture, batch: Batch, draws: int | None) 
     return chosen(scored_logits(model, batch, logits), draws)
 
 
-def requested(
-    estimator: str, draws: int | None, backward_examples: int | None, stop_at_relative_error: float | None
-) -> EstimatorChoice | None:
+def requested(estimator: str, draws: int | None) -> EstimatorChoice | None:
     """What was asked for; None leaves it to `choose`.
 
     Raises:
-        UsageError: there is no such estimator, or the wishes exclude each other.
+        UsageError: there is no such estimator.
     """
     if estimator not in ESTIMATORS:
         raise UsageError(f"Fisher: expected an estimator of {', '.join(ESTIMATORS)}, found {estimator!r}.")
-    if backward_examples is not None and (estimator == "empirical" or stop_at_relative_error is not None):
-        other = "the empirical estimator" if estimator == "empirical" else "stop_at_relative_error"
-        raise UsageError(f"Fisher: expected backward_examples without {other}, found both.")
     return None if estimator == "auto" else asked_for(estimator, draws)
 
 

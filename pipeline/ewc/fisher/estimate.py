@@ -43,8 +43,6 @@ class FisherEstimate:
     """Standard error of the trace, from the spread of the examples' own traces; nan for one example."""
     fallback_parameters: tuple[str, ...]
     """Parameters without a batched rule, which were done one example at a time."""
-    picked: int | None = None
-    """How many of the examples had a backward pass, where they were picked by their uncertainty."""
 
 
 @dataclass
@@ -57,7 +55,6 @@ class FisherSums:
     """Sum over examples of each example's trace."""
     squared_traces: float = 0.0
     """Sum over examples of the square of each example's trace."""
-    picked: int | None = None
     """How many examples had a backward pass, if not all."""
 
     @classmethod
@@ -111,7 +108,6 @@ class FisherSums:
             trace=trace,
             trace_standard_error=error,
             fallback_parameters=fallback_parameters,
-            picked=self.picked,
         )
 
 

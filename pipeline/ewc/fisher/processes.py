@@ -26,7 +26,6 @@ def fisher_diagonal_over_processes(
     autocast_dtype: torch.dtype | None = None,
     stop_at_relative_error: float | None = None,
     advance: Advance | None = None,
-    backward_examples: int | None = None,
 ) -> FisherEstimate:
     """`fisher_diagonal` over the shares of all processes of the default group.
 
@@ -42,7 +41,6 @@ def fisher_diagonal_over_processes(
             is decided by the first process that has an example.
         stop_at_relative_error: as for `fisher_diagonal`, of the whole; each process stops by itself,
             at this error times the square root of their number.
-        backward_examples: as for `fisher_diagonal`, of the whole; each process picks its part among its own.
 
     Returns:
         The same estimate in every process.
@@ -56,7 +54,7 @@ def fisher_diagonal_over_processes(
     sums, choice, fallback = accumulate(
         model,
         batches,
-        choice=requested(estimator, draws, backward_examples, stop_at_relative_error),
+        choice=requested(estimator, draws),
         draws=draws,
         parameters=parameters,
         seed=seed,
@@ -64,7 +62,6 @@ def fisher_diagonal_over_processes(
         autocast_dtype=autocast_dtype,
         stop_at_relative_error=error,
         advance=advance,
-        backward_examples=None if backward_examples is None else -(-backward_examples // processes),
         agree=_first_with_examples if together else None,
     )
     if together:
@@ -93,11 +90,10 @@ def _add_over_processes(sums: FisherSums) -> None:
         dist.all_reduce(total)
     device = next((total.device for total in sums.squares.values()), torch.device("cpu"))
     counts = torch.tensor(
-        [float(sums.examples), sums.traces, sums.squared_traces, float(sums.picked or 0)],
+        [float(sums.examples), sums.traces, sums.squared_traces],
         dtype=torch.float64,
         device=device,
     )
     dist.all_reduce(counts)
-    examples, sums.traces, sums.squared_traces, picked = counts.tolist()
+    examples, sums.traces, sums.squared_traces = counts.tolist()
     sums.examples = int(examples)
-    sums.picked = int(picked) or None

@@ -343,11 +343,8 @@ def test_damaged_weights_are_refused() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("picked", [None, 3])
-def test_a_gpu_gives_what_the_cpu_gives(picked: int | None) -> None:
-    on_cpu = fisher_diagonal(build("bert"), batches(), draws=2, estimator="lowrank", backward_examples=picked)
-    on_gpu = fisher_diagonal(
-        build("bert").cuda(), batches(), draws=2, estimator="lowrank", backward_examples=picked
-    )
+def test_a_gpu_gives_what_the_cpu_gives() -> None:
+    on_cpu = fisher_diagonal(build("bert"), batches(), draws=2, estimator="lowrank")
+    on_gpu = fisher_diagonal(build("bert").cuda(), batches(), draws=2, estimator="lowrank")
     moved = {name: tensor.cpu() for name, tensor in on_gpu.diagonal.items()}
     assert largest_difference(moved, on_cpu.diagonal) <= 1e-10
