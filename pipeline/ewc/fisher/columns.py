@@ -33,8 +33,6 @@ class Scored:
     """int64 [B, S], only read by the empirical estimator, where `mask` holds."""
     keys: Tensor
     """int64 [B], the examples' names."""
-    weights: Tensor | None = None
-    """[B], how many times an example's Fisher counts; None is once."""
 
 
 def columns(scored: Scored, estimator: str, draws: int, seed: int) -> Iterator[Tensor]:
@@ -104,8 +102,6 @@ def _column_dtype(logits: Tensor) -> torch.dtype:
 
 def _finish(column: Tensor, scored: Scored) -> Tensor:
     column.mul_(scored.mask.unsqueeze(-1))
-    if scored.weights is not None:
-        column.mul_(scored.weights.to(column).sqrt()[:, None, None])
     return column.to(scored.logits.dtype)
 
 

@@ -16,8 +16,7 @@ Batch = Mapping[str, Tensor]
 
 `labels` are class ids [B], or token ids [B, T] with -100 ignored; only the empirical estimator reads
 their values. `example_keys` [B] int64 name the examples, so that random draws belong to an example
-wherever it stands; without them its position in the iteration is its name. `example_weights` [B] count an
-example's Fisher that many times.
+wherever it stands; without them its position in the iteration is its name.
 """
 
 ESTIMATORS = ("auto", "exact", "mc", "lowrank", "empirical")

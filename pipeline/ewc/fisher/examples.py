@@ -10,7 +10,7 @@ from pipeline.ewc.fisher.columns import Scored
 from pipeline.ewc.fisher.estimate import Batch
 
 _PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
-_NOT_FOR_THE_MODEL = ("labels", "example_keys", "example_weights")
+_NOT_FOR_THE_MODEL = ("labels", "example_keys")
 _IGNORED = -100
 
 
@@ -130,11 +130,11 @@ def scored_logits(model: nn.Module, batch: Batch, logits: Tensor) -> Scored:
     One sequence is one example, its loss the sum over its scored tokens: those whose label is not
     -100, or without labels every token that is not padding, after the first.
     """
-    keys, labels, weights = batch["example_keys"], batch.get("labels"), batch.get("example_weights")
+    keys, labels = batch["example_keys"], batch.get("labels")
     if logits.dim() == 2:
         everywhere = torch.ones(len(logits), 1, dtype=torch.bool, device=logits.device)
         return Scored(
-            logits.unsqueeze(1), everywhere, None if labels is None else labels.reshape(-1, 1), keys, weights
+            logits.unsqueeze(1), everywhere, None if labels is None else labels.reshape(-1, 1), keys
         )
     if labels is None:
         present = batch.get("attention_mask")
@@ -149,7 +149,7 @@ def scored_logits(model: nn.Module, batch: Batch, logits: Tensor) -> Scored:
     if scores_next_token(model):
         counted = _from_next(counted, fill=False)
         targets = None if targets is None else _from_next(targets, fill=_IGNORED)
-    return Scored(logits, counted, targets, keys, weights)
+    return Scored(logits, counted, targets, keys)
 
 
 def _from_next(tensor: Tensor, *, fill: int | bool) -> Tensor:
