@@ -299,12 +299,12 @@ def _body(context: RunContext, folder: Path) -> None:
     tell_lengths("the feedback" if context.base else "the launch rows", lengths, model.max_length)
     tell_lengths("the golden sets", golden_lengths, model.max_length)
     tell_markers(model.holding_markers([*(row.text for row in checked.rows), *golden_rows]))
-    learned = _learned_golden_rows(context, golden.get(context.month))
-    if learned:
+    learned = _learned_golden_rows(context, golden)
+    for month, count in learned.items():
         logger.warning(
             "ingest: %d row(s) of %s were trained on in earlier months: its accuracy is flattered. Replace them",
-            learned,
-            shown_path(context.workspace, _golden(context)[context.month]),
+            count,
+            shown_path(context.workspace, _golden(context)[month]),
         )
     atomic.write_json(
         folder / SUMMARY_FILE,
@@ -314,7 +314,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "train": len(train),
             "validation": len(validation),
             "golden": len(aside),
-            "golden_learned_before": learned,
+            "golden_learned_before": sum(learned.values()),
             "rejected": len(checked.rejected),
             "lengths": asdict(lengths),
             "golden_lengths": asdict(golden_lengths),
@@ -342,10 +342,8 @@ def _changed_labels(context: RunContext, retired: int) -> dict[str, Any]:
     return {"label_changes": changes.as_records(), "new_label_changes": new, "rejected_retired": retired}
 
 
-def _learned_golden_rows(context: RunContext, own: GoldenSet | None) -> int:
-    """How many rows of the month's own golden set earlier months were trained on, before the set was there."""
-    if own is None:
-        return 0
+def _learned_golden_rows(context: RunContext, golden: Mapping[Month, GoldenSet]) -> dict[Month, int]:
+    """How many rows of each golden set earlier months were trained on, before the set was there; none where none."""
     learned = {
         normalise(str(row["text"]))
         for checkpoint in context.line
@@ -353,7 +351,8 @@ def _learned_golden_rows(context: RunContext, own: GoldenSet | None) -> int:
             require_output(context.workspace.attempt(checkpoint.attempt).stage("ingest"), TRAIN_FILE)
         )
     }
-    return sum(normalise(row.text) in learned for row in own.rows)
+    counts = {month: sum(normalise(row.text) in learned for row in own.rows) for month, own in golden.items()}
+    return {month: count for month, count in counts.items() if count}
 
 
 INGEST = Stage(

@@ -271,6 +271,22 @@ def test_a_golden_set_with_rows_that_were_trained_on_is_told(launched: Path) -> 
     assert 1 <= summary["golden_learned_before"] <= 2  # a launch row may have been held out for validation
 
 
+def test_a_golden_set_of_an_earlier_month_that_came_late_with_rows_of_its_training_is_told(
+    promoted: Path,
+) -> None:
+    file = promoted / "golden/2026-02.jsonl"
+    learned = [
+        {"id": f"seen-{n}", "text": r["text"], "label": r["label"]}
+        for n, r in enumerate(toy.read_jsonl(promoted / "feedback/2026-02.jsonl"))
+    ]
+    toy.write_jsonl(file, [*toy.read_jsonl(file), *learned])
+    done = call("run", "--month", "2026-03", "--until", "ingest", "-w", promoted)
+    assert done.code == 0
+    assert "27 row(s) of golden/2026-02.jsonl were trained on in earlier months" in done.err
+    summary = json.loads((promoted / "runs/2026-03/001/ingest/summary.json").read_text())
+    assert summary["golden_learned_before"] == 27  # three of the thirty were held out for validation
+
+
 def test_training_that_diverges_promotes_nothing_and_can_be_run_again(launched: Path) -> None:
     done = run(launched, "-o", "train.learning_rate=1e30")
     assert done.code == 4
