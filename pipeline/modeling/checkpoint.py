@@ -250,7 +250,7 @@ def load_model(folder: Path, kind: Any, **options: Any) -> tuple[Any, Any]:
         if names:
             raise ArtifactCorrupt(
                 f"{folder / 'model.safetensors'}: {problem.replace('_', ' ')}: {', '.join(names[:3])}"
-                f"{' ...' if len(names) > 3 else ''}. Run: retrain rollback, or train this checkpoint again"
+                f"{' ...' if len(names) > 3 else ''}. Save it anew or restore it from a backup; a champion can be left for the one before it: retrain rollback"
             )
     require_vocabulary(model, tokenizer, where=str(folder))
     model.eval()
@@ -334,7 +334,7 @@ def _load_errors(location: str) -> Iterator[None]:
     except SafetensorError as error:
         raise ArtifactCorrupt(
             f"{location}: model.safetensors is damaged: {error}. "
-            "Run: retrain rollback, or restore the file from a backup"
+            "Restore the file from a backup; a champion can be left for the one before it: retrain rollback"
         ) from None
     except RuntimeError as error:
         unlike = "ignore_mismatched_sizes" in str(error)

@@ -7,6 +7,7 @@ from pipeline.inspection.reporting import try_report
 from pipeline.month.journal import Journal
 from pipeline.month.wish import Runtime, Wish
 from pipeline.months import Month
+from pipeline.recorded.lineage import has_learned
 from pipeline.recorded.scorecards import recorded_verdict
 from pipeline.stages.finetune import candidate_of, recorded_penalty
 from pipeline.stages.stage import RunContext
@@ -80,7 +81,9 @@ def decide(context: RunContext, *, wish: Wish, runtime: Runtime, journal: Journa
 
 def _after_a_refusal(context: RunContext) -> str:
     kept = "the champion stays"
-    if context.config.ingest.carry_refused:
+    if has_learned(context.workspace, context.month):
+        kept += ", and has learned this month's rows already"
+    elif context.config.ingest.carry_refused:
         kept += ", and the next month learns this one's rows, too"
     return (
         f"{kept}. What was lost: retrain diagnose {context.month}. If the gate is wrong: retrain promote "

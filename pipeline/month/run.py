@@ -25,6 +25,7 @@ from pipeline.stages.fisher import FISHER
 from pipeline.stages.ingest import INGEST
 from pipeline.stages.stage import LaunchInput, RunContext, Stage
 from pipeline.store import atomic
+from pipeline.store.checkpoints import require_checkpoint_folder
 from pipeline.store.hashing import sha256_file
 from pipeline.store.records import Environment, Manifest
 from pipeline.store.registry import read_registry, verify_checkpoint
@@ -61,6 +62,8 @@ def launch(
             f"{workspace.root}: has a champion already, of {champion.month}. "
             "Run: retrain run for the months after it, or retrain launch --force to start anew"
         )
+    if source.checkpoint is not None:
+        require_checkpoint_folder(source.checkpoint)
     context = RunContext(
         workspace=workspace,
         config=config,

@@ -138,6 +138,13 @@ def _learned_by(workspace: Workspace, line: Sequence[CheckpointRef]) -> set[str]
     return learned
 
 
+def has_learned(workspace: Workspace, month: Month) -> bool:
+    """Whether the champion, or one that it descends from, was trained on a month's feedback, as far as that is recorded."""
+    return str(month) in (
+        _learned_by(workspace, ancestors(workspace, read_registry(workspace).champion)) or set()
+    )
+
+
 def _months_known(workspace: Workspace) -> list[Month]:
     """The months that have attempts, or had some that were removed."""
     return sorted({*workspace.months(), *removed_months(workspace)})

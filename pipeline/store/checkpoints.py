@@ -21,11 +21,20 @@ def copy_checkpoint(source: Path, target: Path) -> None:
         NoInput: the source is no checkpoint.
         AccessDenied, CannotWrite: as `atomic.copy_file`.
     """
-    with explained("read it", source):
-        refuse_adapter(source)
-        if not (source / "config.json").is_file():
-            raise NoInput(f"{source}: is no checkpoint (config.json is missing)")
+    require_checkpoint_folder(source)
     _copy_folder(source, target, depth=0)
+
+
+def require_checkpoint_folder(folder: Path) -> None:
+    """Refuse a folder without config.json before anything below it is looked at: it may be a home folder, or all of a disk.
+
+    Raises:
+        NoInput: it is no checkpoint, or an adapter.
+    """
+    with explained("read it", folder):
+        refuse_adapter(folder)
+        if not (folder / "config.json").is_file():
+            raise NoInput(f"{folder}: expected a checkpoint folder, found no config.json")
 
 
 def refuse_adapter(folder: Path) -> None:

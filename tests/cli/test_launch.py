@@ -201,3 +201,13 @@ def test_a_launch_of_one_label_is_refused_before_anything_is_trained(base: Path,
     assert done.code == 65, done.err
     assert "every row has the label 'billing', expected two labels or more" in done.err
     assert not (workspace / LAUNCH / "finetune").exists()
+
+
+def test_nothing_below_a_folder_that_is_no_checkpoint_is_read(new_workspace: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "home"
+    (deep / "/".join("abcdefghijklmnop")).mkdir(parents=True)  # deeper than a checkpoint's folders may lie
+    words = ("--data", new_workspace / "launch.jsonl", "--month", "2026-01", "-w", new_workspace)
+    done = call("launch", *words, "--checkpoint", deep)
+    assert done.code == 66
+    assert f"{deep}: expected a checkpoint folder, found no config.json" in done.err
+    assert not (new_workspace / "runs" / "2026-01").exists()

@@ -590,3 +590,15 @@ def test_promote_of_a_month_that_led_to_the_champion_changes_nothing(promoted: P
     done = run(promoted, "2026-02", "--promote")
     assert (done.code, "already done: promoted" in done.out) == (0, True)
     assert (promoted / "registry.json").read_bytes() == before
+
+
+def test_a_refused_repetition_of_a_month_that_the_champion_has_learned_promises_nothing(
+    promoted: Path,
+) -> None:
+    done = run(promoted, "2026-02", *toy.REFUSE)
+    assert done.code == 3
+    assert "the champion stays, and has learned this month's rows already" in done.err
+    assert "the next month learns" not in done.err
+    first = run(promoted, "2026-03", *toy.REFUSE)
+    assert first.code == 3
+    assert "the champion stays, and the next month learns this one's rows, too" in first.err
