@@ -14,6 +14,7 @@ from pipeline.stages.fisher import FisherSettings, ensure_fisher
 from pipeline.stages.ingest import TRAIN_FILE
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import rows_of
+from pipeline.stages.relabelling import require_present_labels
 from pipeline.stages.trial import Trial, evenly, months_summed, penalised, prepare_trial
 from pipeline.store import atomic
 from pipeline.store.fisher_file import read_fisher
@@ -96,7 +97,8 @@ def diagnose(
         include_text: return what customers wrote, too.
 
     Raises:
-        UsageError: for a launch, which has nothing before it, or a checkpoint outside of the runs.
+        UsageError: for a launch, which has nothing before it, a checkpoint outside of the runs, or an attempt whose labels
+            were renamed, merged or retired otherwise than they are now (not where `rows` is 0).
     """
     found = workspace.find(ref)
     if found.run is None:
@@ -104,6 +106,8 @@ def diagnose(
     manifest = found.run.read_manifest()
     if manifest.parent is None or manifest.candidate is None:
         raise UsageError(f"{manifest.attempt}: started from no other checkpoint; name a later month")
+    if rows:  # they are read under present names, which the candidate must have
+        require_present_labels(workspace, found.run)
     context = penalised(_context(workspace, found.run, manifest, device, progress))
     file = ensure_fisher(
         workspace, manifest.parent, FisherSettings.of(context.config), device=device, progress=progress

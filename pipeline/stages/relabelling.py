@@ -149,7 +149,7 @@ def undo_label_change(
 
 
 def require_present_labels(workspace: Workspace, run: RunDirectory) -> None:
-    """Refuse to promote a candidate that was made with other label changes than those that stand for its month.
+    """Refuse to go on from an attempt that was made with other label changes than those that stand for its month.
 
     Raises:
         UsageError: naming the month to run again.

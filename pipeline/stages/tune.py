@@ -15,6 +15,7 @@ from pipeline.stages.month import month_context, run_month
 from pipeline.stages.month_contents import SUMMARY_FILE
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import labels_of, rows_of, validation_rows
+from pipeline.stages.relabelling import require_present_labels
 from pipeline.stages.trial import Losses, Trial, penalised, prepare_trial
 from pipeline.stages.tune_record import FrontierPoint, TuneResult, save_tuning
 from pipeline.store import atomic
@@ -66,9 +67,11 @@ def tune_month(
 
     Raises:
         NoInput: without an earlier champion, or feedback.
-        UsageError: at a launch, without validation rows, or without a positive lambda.
+        UsageError: at a launch, without validation rows, without a positive lambda, or where labels were renamed, merged or
+            retired since the month was ingested.
     """
     context = prepared_month(workspace, config, month, request=request, clock=clock, progress=progress)
+    require_present_labels(workspace, context.attempt)
     _require_tunable(context)
     result = frontier(prepare_trial(context), settings)
     save_tuning(context.attempt, result)
