@@ -15,7 +15,7 @@ from pipeline.stages.lineage import ancestors, label_changes
 from pipeline.stages.month_contents import SUMMARY_FILE, cut_texts
 from pipeline.store import atomic
 from pipeline.store.records import Manifest
-from pipeline.store.registry import read_registry
+from pipeline.store.registry import has_lost_weights, read_registry
 from pipeline.store.run_directory import RunDirectory, Workspace
 from pipeline.store.stage_directory import find_output
 
@@ -27,6 +27,8 @@ class AttemptSummary:
     arm: str
     outcome: str
     is_champion: bool
+    weights_removed: bool = False
+    """Whether gc took the weights, so that nothing can start from it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,12 @@ def workspace_history(workspace: Workspace) -> History:
             is_champion = champion is not None and champion.attempt == attempt.attempt
             attempts.append(
                 AttemptSummary(
-                    attempt.attempt, manifest.kind, manifest.arm, outcome_of(manifest), is_champion
+                    attempt.attempt,
+                    manifest.kind,
+                    manifest.arm,
+                    outcome_of(manifest),
+                    is_champion,
+                    manifest.candidate is not None and has_lost_weights(workspace, manifest.candidate),
                 )
             )
             if (attempt.stage("eval") / SCORECARD_FILE).exists():
