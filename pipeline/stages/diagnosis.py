@@ -12,9 +12,9 @@ from pipeline.progress import Progress, silent
 from pipeline.stages.evaluate import SCORECARD_FILE, losing_refusals, recorded_scorecard
 from pipeline.stages.fisher import FisherSettings, ensure_fisher
 from pipeline.stages.ingest import TRAIN_FILE
+from pipeline.stages.relabelling import require_present_labels
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import rows_of
-from pipeline.stages.relabelling import require_present_labels
 from pipeline.stages.trial import Trial, evenly, months_summed, penalised, prepare_trial
 from pipeline.store import atomic
 from pipeline.store.fisher_file import read_fisher

@@ -13,9 +13,9 @@ from pipeline.stages.ingest import VALIDATION_FILE
 from pipeline.stages.journal import Clock
 from pipeline.stages.month import month_context, run_month
 from pipeline.stages.month_contents import SUMMARY_FILE
+from pipeline.stages.relabelling import require_present_labels
 from pipeline.stages.stage import RunContext
 from pipeline.stages.tables import labels_of, rows_of, validation_rows
-from pipeline.stages.relabelling import require_present_labels
 from pipeline.stages.trial import Losses, Trial, penalised, prepare_trial
 from pipeline.stages.tune_record import FrontierPoint, TuneResult, save_tuning
 from pipeline.store import atomic
