@@ -30,7 +30,7 @@ def promote(
     root, reason = workspace_root(workspace, config_file), _text(reason)
     with locked(root, wait):
         from pipeline.errors import UsageError
-        from pipeline.operations.relabelling import require_present_labels
+        from pipeline.recorded.present_labels import require_present_labels
         from pipeline.store.registry import promote as promote_checkpoint
         from pipeline.store.workspace import Workspace
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from cli.options import (
     prepare_torch,
     workspace_root,
 )
+
+if TYPE_CHECKING:
+    from pipeline.inspection.history import AttemptSummary
 
 GoldenOption = Annotated[
     str,
@@ -116,14 +119,18 @@ def status(
     for change in history.label_changes:
         render.data(change)
     if history.attempts:
-        rows = [
-            [a.attempt, a.kind, a.arm, a.outcome, "champion" if a.is_champion else ""]
-            for a in history.attempts
-        ]
+        rows = [[a.attempt, a.kind, a.arm, a.outcome, _standing(a)] for a in history.attempts]
         render.data("\n" + render.table(["attempt", "kind", "arm", "outcome", ""], rows, left=5))
     if history.matrix.months:
         render.data("\nAccuracy of each month's model (rows) on each month's golden set (columns), in points")
         render.data(matrix_text(history.matrix))
+
+
+def _standing(attempt: AttemptSummary) -> str:
+    """What an attempt still is good for, where that is worth a word."""
+    if attempt.is_champion:
+        return "champion"
+    return "weights removed" if attempt.weights_removed else ""
 
 
 def show(

@@ -12,6 +12,7 @@ from pipeline.month.run import month_context, run_month
 from pipeline.month.wish import Runtime, Wish
 from pipeline.months import Month
 from pipeline.recorded.names import SUMMARY_FILE, VALIDATION_FILE
+from pipeline.recorded.present_labels import require_present_labels
 from pipeline.recorded.rows import labels_of, rows_of, validation_rows
 from pipeline.recorded.tune_record import FrontierPoint, TuneResult, save_tuning
 from pipeline.stages.stage import RunContext
@@ -63,9 +64,11 @@ def tune_month(
 
     Raises:
         NoInput: without an earlier champion, or feedback.
-        UsageError: at a launch, without validation rows, or without a positive lambda.
+        UsageError: at a launch, without validation rows, without a positive lambda, or where labels were renamed, merged or
+            retired since the month was ingested.
     """
     context = prepared_month(workspace, config, month, runtime=runtime)
+    require_present_labels(workspace, context.attempt)
     _require_tunable(context)
     result = frontier(prepare_trial(context), settings)
     save_tuning(context.attempt, result)

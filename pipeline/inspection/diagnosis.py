@@ -12,6 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluation.scorecard import Flip
 from pipeline.progress import Progress, silent
 from pipeline.recorded.names import SCORECARD_FILE, TRAIN_FILE
+from pipeline.recorded.present_labels import require_present_labels
 from pipeline.recorded.rows import rows_of
 from pipeline.recorded.scorecards import losing_refusals, recorded_scorecard
 from pipeline.stages.fisher import ensure_fisher
@@ -100,7 +101,8 @@ def diagnose(
         include_text: return what customers wrote, too.
 
     Raises:
-        UsageError: for a launch, which has nothing before it, or a checkpoint outside of the runs.
+        UsageError: for a launch, which has nothing before it, a checkpoint outside of the runs, or an attempt whose labels
+            were renamed, merged or retired otherwise than they are now (not where `rows` is 0).
     """
     found = workspace.find(ref)
     if found.run is None:
@@ -108,6 +110,8 @@ def diagnose(
     manifest = found.run.read_manifest()
     if manifest.parent is None or manifest.candidate is None:
         raise UsageError(f"{manifest.attempt}: started from no other checkpoint; name a later month")
+    if rows:  # they are read under present names, which the candidate must have
+        require_present_labels(workspace, found.run)
     context = penalised(_context(workspace, found.run, manifest, device, progress))
     file = ensure_fisher(
         workspace, manifest.parent, FisherSettings.of(context.config), device=device, progress=progress

@@ -15,7 +15,7 @@ from pipeline.recorded.names import DELTAS_FILE, SCORECARD_FILE, SUMMARY_FILE
 from pipeline.recorded.scorecards import recorded_scorecard, recorded_verdict
 from pipeline.store import reading
 from pipeline.store.records import Manifest
-from pipeline.store.registry import read_registry
+from pipeline.store.registry import has_lost_weights, read_registry
 from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import find_output
 from pipeline.store.workspace import Workspace
@@ -28,6 +28,8 @@ class AttemptSummary:
     arm: str
     outcome: str
     is_champion: bool
+    weights_removed: bool = False
+    """Whether gc took the weights, so that nothing can start from it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,12 @@ def workspace_history(workspace: Workspace) -> History:
             is_champion = champion is not None and champion.attempt == attempt.attempt
             attempts.append(
                 AttemptSummary(
-                    attempt.attempt, manifest.kind, manifest.arm, outcome_of(manifest), is_champion
+                    attempt.attempt,
+                    manifest.kind,
+                    manifest.arm,
+                    outcome_of(manifest),
+                    is_champion,
+                    manifest.candidate is not None and has_lost_weights(workspace, manifest.candidate),
                 )
             )
             if (attempt.stage("eval") / SCORECARD_FILE).exists():

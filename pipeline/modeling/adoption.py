@@ -1,7 +1,9 @@
 """Proof that an adopted checkpoint says the same here as where it is served."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -24,13 +26,13 @@ def require_served_alike(folder: Path, texts: Sequence[str], max_length: int) ->
         max_length: tokens kept of each text.
 
     Raises:
-        ArtifactCorrupt: an answer differs, or all texts are the same to the tokenizer; naming how many.
+        ArtifactCorrupt: an answer differs, or all texts are the same to the tokenizer, naming how many; or a server cannot
+            load it.
     """
+    _require_names(folder / "config.json")
     classifier = load_classifier(folder)
     length = min(max_length, longest_text(classifier.model) or max_length)
-    served = transformers.pipeline(
-        "text-classification", model=str(folder), device="cpu", dtype=torch.float32
-    )
+    served = _served(folder)
     chosen = [text for text in dict.fromkeys(texts) if text.strip()][:MOST_TEXTS]
     ours_ids = encode(classifier.tokenizer, chosen, length)
     if len(chosen) > 1 and len({tuple(ids) for ids in ours_ids}) == 1:
@@ -70,3 +72,27 @@ def require_served_alike(folder: Path, texts: Sequence[str], max_length: int) ->
                 "answers depend on how texts are padded, or its config.json and tokenizer disagree (pad_token_id, labels). "
                 "What is measured here would not be what is served"
             )
+
+
+def _require_names(file: Path) -> None:
+    """Refuse labels that are named in label2id alone: a server reads id2label, and answers LABEL_0 without it."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if isinstance(content, dict) and content.get("label2id") and not content.get("id2label"):
+        raise ArtifactCorrupt(
+            f"{file}: expected id2label beside label2id, found none: transformers.pipeline would answer LABEL_0. Add it, "
+            "each id as text with its name"
+        )
+
+
+def _served(folder: Path) -> Any:
+    """A checkpoint as a server loads it."""
+    try:
+        return transformers.pipeline(
+            "text-classification", model=str(folder), device="cpu", dtype=torch.float32
+        )
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        cause = str(error).strip().splitlines()
+        raise ArtifactCorrupt(
+            f"{folder}: transformers.pipeline cannot load it: {cause[0][:300] if cause else type(error).__name__}. Save "
+            "model and tokenizer anew with save_pretrained"
+        ) from None

@@ -149,7 +149,10 @@ def grow_head(classifier: Classifier, labels: LabelSet, imprints: dict[str, Tens
     grown = nn.Linear(old.in_features, len(labels), bias=old.bias is not None).to(old.weight)
     grown.weight[:count] = old.weight
     norms = old.weight.norm(dim=1)
-    norm = norms[norms > 0].mean() * NEW_ROW_NORM  # rows of merged and retired labels are 0
+    norms = norms[
+        norms > 0
+    ]  # rows of merged and retired labels are 0, and all of an adopted head that never learned
+    norm = norms.mean() * NEW_ROW_NORM if len(norms) else 0.0
     for label in labels.names[count:]:
         direction = imprints[label].to(old.weight)
         grown.weight[labels.ids[label]] = direction / direction.norm().clamp_min(1e-12) * norm

@@ -14,14 +14,10 @@ from pipeline.months import Month
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.golden_sets import golden_files, read_golden
 from pipeline.recorded.lineage import ancestors, label_changes
-from pipeline.recorded.names import SUMMARY_FILE
 from pipeline.recorded.rows import labels_of, training_rows
-from pipeline.store import reading
 from pipeline.store.label_history import LabelEntry, add_label_entry
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import read_registry
-from pipeline.store.run_directory import RunDirectory
-from pipeline.store.stage_directory import find_output
 from pipeline.store.workspace import Workspace
 
 
@@ -147,27 +143,6 @@ def undo_label_change(
     if not dry_run:
         _write(workspace, "undo", newest, by=by, reason=reason, at=at)
     return newest
-
-
-def require_present_labels(workspace: Workspace, run: RunDirectory) -> None:
-    """Refuse to promote a candidate that was made with other label changes than those that stand for its month.
-
-    Raises:
-        UsageError: naming the month to run again.
-    """
-    manifest = run.read_manifest()
-    file = find_output(run.stage("ingest"), SUMMARY_FILE)
-    if manifest.parent is None or file is None:
-        return
-    summary = reading.read_json(file)
-    made_with = summary.get("label_changes", []) if isinstance(summary, dict) else []
-    standing = label_changes(workspace, ancestors(workspace, manifest.parent), run.month)
-    if made_with != standing.as_records():
-        told = "; ".join(map(str, standing.changes)) or "none"
-        raise UsageError(
-            f"{run.attempt}: was made with other label changes than those that stand for {run.month}: {told}. "
-            f"Run: retrain run --month {run.month}"
-        )
 
 
 def _champion(workspace: Workspace) -> CheckpointRef:

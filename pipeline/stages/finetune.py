@@ -31,8 +31,9 @@ from pipeline.store import atomic, reading
 from pipeline.store.base_models import base_hash
 from pipeline.store.checkpoints import copy_checkpoint
 from pipeline.store.disk import require_free_space
-from pipeline.store.hashing import checkpoint_hash, sha256_json
+from pipeline.store.hashing import checkpoint_hash, hash_of_files, sha256_json
 from pipeline.store.records import CheckpointRef
+from pipeline.store.removed_weights import removed_weights
 from pipeline.store.stage_directory import RESUME_FOLDER, find_output, require_output, require_stage
 from pipeline.store.tables import changed_input, read_parquet, write_parquet
 
@@ -46,13 +47,23 @@ logger = logging.getLogger("retrain")
 
 
 def candidate_of(context: RunContext) -> CheckpointRef:
-    """Names the candidate of a finished fine-tune stage."""
+    """Names the candidate of a finished fine-tune stage; where its weights were removed on purpose, by what was recorded."""
     folder = context.output("finetune") / CHECKPOINT_FOLDER
+    lost = removed_weights(context.attempt.folder)
     return CheckpointRef(
         path=folder.relative_to(context.workspace.root).as_posix(),
-        sha256=checkpoint_hash(folder),
+        sha256=_recorded_hash(context.output("finetune")) if lost else checkpoint_hash(folder),
         month=str(context.month),
         attempt=context.attempt.attempt,
+    )
+
+
+def _recorded_hash(stage: Path) -> str:
+    """`checkpoint_hash` of the checkpoint that a finished stage recorded."""
+    prefix = f"{CHECKPOINT_FOLDER}/"
+    outputs = require_stage(stage).outputs
+    return hash_of_files(
+        {name.removeprefix(prefix): outputs[name] for name in outputs if name.startswith(prefix)}
     )
 
 

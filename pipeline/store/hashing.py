@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt, NoInput
@@ -101,7 +102,12 @@ def checkpoint_hash(folder: Path, *, follow_links: bool = False) -> str:
         NoInput, ArtifactCorrupt, AccessDenied: as `checkpoint_files`.
     """
     files = checkpoint_files(folder, follow_links=follow_links)
-    return sha256_json([[name, sha256_file(folder / name)] for name in files])
+    return hash_of_files({name: sha256_file(folder / name) for name in files})
+
+
+def hash_of_files(files: Mapping[str, str]) -> str:
+    """A checkpoint's identity from the SHA-256 of each of its files, by relative name."""
+    return sha256_json([[name, files[name]] for name in sorted(files)])
 
 
 def _collect(folder: Path, prefix: str, names: list[str], follow_links: bool) -> None:

@@ -102,19 +102,41 @@ def rollback(workspace: Workspace, *, by: str, reason: str, at: str) -> Registry
 def roll_back_to(workspace: Workspace, month: str, *, by: str, reason: str, at: str) -> Registry:
     """Go back, champion by champion, to the one of a month; where it is the champion already, nothing is done.
 
+    Only the champion that is gone back to is proved, and the history is written once: what lies between may have lost its
+    weights, and there is no stopping halfway.
+
     Raises:
-        NoInput: no champion that led to the present one is of that month; nothing was written.
-        ArtifactCorrupt, AccessDenied, CannotWrite: as `rollback`; the same call goes on.
+        NoInput: no champion that led to the present one is of that month, or its weights were removed; nothing was written.
+        ArtifactCorrupt, AccessDenied, CannotWrite: as `rollback`.
     """
     registry = read_registry(workspace)
-    line = [ref.month for ref in succession(registry)]
-    if month not in line:
+    line = succession(registry)
+    months = [ref.month for ref in line]
+    if month not in months:
         raise NoInput(
-            f"{workspace.registry_file}: no champion of {month} led to the present one; found {', '.join(line) or 'none'}. "
-            "Run: retrain status"
+            f"{workspace.registry_file}: no champion of {month} led to the present one; found "
+            f"{', '.join(months) or 'none'}. Run: retrain status"
         )
-    while registry.champion is not None and registry.champion.month != month:
-        registry = rollback(workspace, by=by, reason=reason, at=at)
+    history = registry.history
+    while line[-1].month != month:
+        left = line.pop()
+        history = (
+            *history,
+            Promotion(
+                action="rollback",
+                checkpoint=line[-1],
+                previous=left,
+                at=at,
+                by=by,
+                reason=reason,
+                verdict=None,
+            ),
+        )
+    if history != registry.history:
+        verify_checkpoint(workspace, line[-1])
+        registry = Registry(champion=line[-1], history=history)
+        write_record(workspace.registry_file, registry)
+    mend_link(workspace, registry)
     return registry
 
 

@@ -390,6 +390,23 @@ def test_a_name_that_came_by_itself_before_the_rename_is_in_force_stops_the_mont
     assert "retrain labels merge 'billing' 'insurance'" in done.err
 
 
+@pytest.mark.parametrize("words", [("diagnose", "2026-03"), ("tune", "--month", "2026-03")])
+def test_what_looks_into_a_month_says_that_its_label_changes_were_undone(
+    promoted: Path, words: tuple[str, ...]
+) -> None:
+    change(promoted, "rename", "billing", "invoices")
+    ran(promoted)
+    assert call("rollback", "-w", promoted).code == 0
+    assert change(promoted, "undo").code == 0
+    done = call(*words, "-w", promoted)
+    assert done.code == 2, done.err
+    assert (
+        "2026-03/001: was made with other label changes than those that stand for 2026-03: none" in done.err
+    )
+    assert "Run: retrain run --month 2026-03" in done.err
+    assert call("diagnose", "2026-03", "--rows", "0", "-w", promoted).code == 0
+
+
 def test_damaged_label_changes_are_found(promoted: Path) -> None:
     change(promoted, "retire", "login")
     file = promoted / "label-changes.json"

@@ -39,6 +39,15 @@ def test_a_sound_checkpoint_is_taken(base: Path, tmp_path: Path) -> None:
     require_served_alike(saved(new_classifier(str(base), LABELS, seed=0), tmp_path / "sound"), TEXTS, 16)
 
 
+def test_labels_that_a_server_does_not_find_are_refused(base: Path, tmp_path: Path) -> None:
+    folder = saved(new_classifier(str(base), LABELS, seed=0), tmp_path / "nameless")
+    config = json.loads((folder / "config.json").read_text())
+    del config["id2label"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ArtifactCorrupt, match=r"config\.json: expected id2label beside label2id, found none"):
+        require_served_alike(folder, TEXTS, 16)
+
+
 def test_a_decoder_that_pads_otherwise_than_its_tokenizer_is_refused(base: Path, tmp_path: Path) -> None:
     tokenizer = new_classifier(str(base), LABELS, seed=0).tokenizer
     torch.manual_seed(0)

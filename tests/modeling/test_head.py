@@ -56,6 +56,14 @@ def test_old_labels_get_the_logits_that_they_had(make: Make, architecture: str) 
     torch.testing.assert_close(after[:, :6], before, rtol=0, atol=1e-6)
 
 
+def test_a_new_row_beside_old_rows_of_nothing_but_zeros_is_zero(make: Make) -> None:
+    classifier = make()
+    with torch.no_grad():
+        head_linear(classifier.model)[1].weight.zero_()
+    grown = grow_head(classifier, LABELS.extended(["roaming"]), {"roaming": torch.ones(32)})
+    assert not head_linear(grown.model)[1].weight.any()
+
+
 def test_a_new_row_points_where_its_imprint_does_and_is_shorter_than_the_old_ones(make: Make) -> None:
     classifier = make()
     old_norm = head_linear(classifier.model)[1].weight.norm(dim=1).mean()

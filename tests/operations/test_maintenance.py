@@ -269,6 +269,30 @@ def test_commands_say_that_old_weights_are_gone_and_the_rest_goes_on(five_months
         assert (words, done.code, done.err) == (words, 0, done.err)
 
 
+def test_a_rollback_to_where_the_weights_are_gone_changes_nothing(five_months: Path) -> None:
+    assert call("gc", "--keep", "1", "-w", five_months).code == 0
+    registry = (five_months / "registry.json").read_bytes()
+    done = call("rollback", "--to", "2026-01", "-w", five_months)
+    assert (done.code, "the weights of attempt 2026-01/001 were removed by retrain gc" in done.err) == (
+        66,
+        True,
+    )
+    assert (five_months / "registry.json").read_bytes() == registry
+
+
+def test_a_finished_month_whose_weights_are_gone_is_still_finished(five_months: Path) -> None:
+    assert call("gc", "--keep", "1", "-w", five_months).code == 0
+    assert "runs" not in call("run", "--month", "2026-02", "--dry-run", "-w", five_months).out
+    done = call("run", "--month", "2026-02", "-w", five_months)
+    assert (done.code, "2026-02 already done: promoted" in done.out) == (0, True)
+
+
+def test_status_says_whose_weights_are_gone(five_months: Path) -> None:
+    assert call("gc", "--keep", "1", "-w", five_months).code == 0
+    lines = [line for line in call("status", "-w", five_months).out.splitlines() if "weights removed" in line]
+    assert [line.split()[0] for line in lines] == ["2026-01/001", "2026-02/001"]
+
+
 def test_a_fisher_of_other_settings_begins_after_the_weights_that_were_removed(five_months: Path) -> None:
     assert call("gc", "--keep", "1", "-w", five_months).code == 0
     settings = ("-o", "fisher.samples=7")

@@ -13,6 +13,7 @@ from pipeline.store.registry import (
     mend_link,
     promote,
     read_registry,
+    roll_back_to,
     rollback,
     succession,
     verify_checkpoint,
@@ -188,3 +189,22 @@ def test_a_failing_disk_leaves_a_sound_champion(workspace: Workspace) -> None:
         with pytest.raises(CannotWrite, match=r"registry.json: cannot write it: No space left on device"):
             failing_at(number, errno.ENOSPC, lambda: put(workspace, second))
         assert read_registry(workspace).champion == first
+
+
+def test_a_rollback_to_a_month_passes_over_a_damaged_champion_and_never_stops_halfway(
+    workspace: Workspace,
+) -> None:
+    refs = [candidate(workspace, month) for month in ("2026-01", "2026-02", "2026-03", "2026-04")]
+    for ref in refs:
+        put(workspace, ref)
+    shutil.rmtree(workspace.resolve(refs[2].path))
+    registry = roll_back_to(workspace, "2026-02", by="ann", reason="complaints", at=AT)
+    assert registry == read_registry(workspace)
+    assert (registry.champion, succession(registry)) == (refs[1], refs[:2])
+    assert [entry.previous for entry in registry.history[-2:]] == [refs[3], refs[2]]
+    assert os.readlink(workspace.champion_link) == refs[1].path
+    shutil.rmtree(workspace.resolve(refs[0].path))
+    before = tree(workspace.root)
+    with pytest.raises(ArtifactCorrupt, match="the checkpoint of attempt 2026-01/001 is missing"):
+        roll_back_to(workspace, "2026-01", by="ann", reason="complaints", at=AT)
+    assert tree(workspace.root) == before
