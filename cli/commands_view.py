@@ -130,7 +130,8 @@ def _standing(attempt: AttemptSummary) -> str:
     """What an attempt still is good for, where that is worth a word."""
     if attempt.is_champion:
         return "champion"
-    return "weights removed" if attempt.weights_removed else ""
+    words = {"rolled back": attempt.rolled_back, "weights removed": attempt.weights_removed}
+    return ", ".join(word for word, holds in words.items() if holds)
 
 
 def show(

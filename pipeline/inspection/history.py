@@ -15,7 +15,7 @@ from pipeline.recorded.names import DELTAS_FILE, SCORECARD_FILE, SUMMARY_FILE
 from pipeline.recorded.scorecards import recorded_scorecard, recorded_verdict
 from pipeline.store import reading
 from pipeline.store.records import Manifest
-from pipeline.store.registry import has_lost_weights, read_registry
+from pipeline.store.registry import has_lost_weights, read_registry, succession
 from pipeline.store.run_directory import RunDirectory
 from pipeline.store.stage_directory import find_output
 from pipeline.store.workspace import Workspace
@@ -30,6 +30,8 @@ class AttemptSummary:
     is_champion: bool
     weights_removed: bool = False
     """Whether gc took the weights, so that nothing can start from it."""
+    rolled_back: bool = False
+    """Whether it was champion and did not lead to the present one."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,10 @@ def outcome_of(manifest: Manifest) -> str:
 
 def workspace_history(workspace: Workspace) -> History:
     """All attempts, month by month, and how accurate their models are."""
-    champion = read_registry(workspace).champion
+    registry = read_registry(workspace)
+    champion = registry.champion
+    led_here = {ref.attempt for ref in succession(registry)}
+    rolled_back = {entry.checkpoint.attempt for entry in registry.history} - led_here
     attempts = []
     cards: dict[str, Scorecard] = {}
     for month in workspace.months():
@@ -89,6 +94,7 @@ def workspace_history(workspace: Workspace) -> History:
                     outcome_of(manifest),
                     is_champion,
                     manifest.candidate is not None and has_lost_weights(workspace, manifest.candidate),
+                    attempt.attempt in rolled_back,
                 )
             )
             if (attempt.stage("eval") / SCORECARD_FILE).exists():

@@ -55,6 +55,16 @@ def test_after_a_rollback_the_next_month_starts_from_the_older_champion_and_lear
     assert summary["months"] == ["2026-02", "2026-03"]
 
 
+def test_status_says_what_was_rolled_back(promoted: Path) -> None:
+    assert "rolled back" not in call("status", "-w", promoted).out
+    call("rollback", "-w", promoted)
+    lines = {
+        line.split()[0]: line for line in call("status", "-w", promoted).out.splitlines() if "/001" in line
+    }
+    assert lines["2026-01/001"].endswith("champion")
+    assert lines["2026-02/001"].endswith("rolled back")
+
+
 def test_rollback_without_an_earlier_champion_is_no_input(launched: Path) -> None:
     done = call("rollback", "-w", launched)
     assert done.code == 66
