@@ -58,9 +58,11 @@ def existing_root(workspace: Path | None, config_file: Path | None) -> Path:
     """`workspace_root`, of a workspace that is there.
 
     Raises:
-        NoInput: it is not, or the folder is none.
+        NoInput: it is not, or the folder is none; or the configuration that is named is not there.
     """
     root = workspace_root(workspace, config_file)
+    if config_file is not None and not config_file.is_file():
+        raise NoInput(f"{config_file.absolute()}: there is no such configuration. Run: retrain init {root}")
     if config_file is None and not any((root / name).exists() for name in ("retrain.yaml", "runs")):
         raise NoInput(f"{root.absolute()}: there is no such workspace. Run: retrain init {root}")
     return root

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.evaluation.gate import Verdict
 from pipeline.inspection.reporting import try_report
 from pipeline.month.journal import Journal
 from pipeline.month.wish import Runtime, Wish
@@ -74,21 +75,27 @@ def decide(context: RunContext, *, wish: Wish, runtime: Runtime, journal: Journa
         journal.tell("gate", f"{context.month} gate: {reason}")
     journal.tell("finished", f"{context.month}: {status}{' (forced)' if forced else ''}", status=status)
     if status == "refused":
-        journal.tell("advice", f"{context.month}: {_after_a_refusal(context)}")
+        journal.tell("advice", f"{context.month}: {_after_a_refusal(context, verdict)}")
     try_report(context.workspace, context.attempt)
     return Outcome(context.month, context.attempt.attempt, status, False, forced, verdict.reasons, code)
 
 
-def _after_a_refusal(context: RunContext) -> str:
+def _after_a_refusal(context: RunContext, verdict: Verdict) -> str:
     kept = "the champion stays"
     if has_learned(context.workspace, context.month):
         kept += ", and has learned this month's rows already"
     elif context.config.ingest.carry_refused:
         kept += ", and the next month learns this one's rows, too"
-    return (
-        f"{kept}. What was lost: retrain diagnose {context.month}. If the gate is wrong: retrain promote "
-        f"{context.month} --reason WHY"
-    )
+    failed = {check.name for check in verdict.checks if not check.passed}
+    ways = []
+    if failed & {"present", "rows"}:
+        ways.append(
+            f"Mend the golden sets ({context.config.golden.path}), then: retrain run --month {context.month}"
+        )
+    if failed - {"present", "rows"}:
+        ways.append(f"What was lost: retrain diagnose {context.month}")
+    ways.append(f"If the gate is wrong: retrain promote {context.month} --reason WHY")
+    return ". ".join([kept, *ways])
 
 
 def _promote(context: RunContext, candidate: CheckpointRef, gate: GateOutcome, *, runtime: Runtime) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import yaml
 
 from pipeline.config import Config
-from pipeline.errors import NoInput, UsageError
+from pipeline.errors import BadData, NoInput, UsageError
 from pipeline.inspection.reporting import try_report
 from pipeline.month.decision import DONE, Outcome, decide, finished_before
 from pipeline.month.journal import Journal
@@ -16,7 +16,7 @@ from pipeline.month.wish import AS_CRON, Runtime, Wish
 from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.recipe import unprotected_growth
-from pipeline.recorded.lineage import base_for, require_no_gap
+from pipeline.recorded.lineage import base_for, recorded_as_empty, require_no_gap
 from pipeline.recorded.scorecards import earlier_scorecards, losing_refusals
 from pipeline.stages.evaluate import EVALUATE
 from pipeline.stages.feedback_files import require_feedback
@@ -38,7 +38,8 @@ LAUNCH_STAGES: tuple[Stage, ...] = (INGEST, FINETUNE, EVALUATE)
 _WHAT_TO_CHANGE = (
     "the last {} month(s) were refused for what they lost. Look at what it is: retrain diagnose. What to change, in this "
     "order: mislabelled rows of feedback and golden sets; replay.launch_rows and replay.month_rows (more); "
-    "train.learning_rate or train.epochs (less); gate.max_drop, if so much may be lost"
+    "train.learning_rate or train.epochs (less); gate.max_drop, if so much may be lost. The rows of the refused months are "
+    "learned along each time, as they are in their files now: what is wrong there is mended or taken out there"
 )
 
 
@@ -55,7 +56,12 @@ def launch(
 
     Raises:
         UsageError: when the workspace has a champion already, made from something else.
+        BadData: the data is a folder.
     """
+    if source.data.is_dir():
+        raise BadData(
+            f"{source.data}: expected a .jsonl, .csv or .parquet file of launch rows, found a folder"
+        )
     champion = read_registry(workspace).champion
     if champion is not None and not (champion.month == str(month) or wish.force):
         raise UsageError(
@@ -101,11 +107,11 @@ def run_month(
 
 
 def _is_empty(context: RunContext, wish: Wish) -> bool:
-    """Whether the month has no feedback and may be without."""
+    """Whether the month has no feedback and may be without, as it is asked for or was recorded before."""
     try:
         require_feedback(context.workspace, context.config, context.month)
     except NoInput:
-        if not wish.allow_empty:
+        if not wish.allow_empty and not recorded_as_empty(context.workspace, context.month):
             raise
         return True
     return False

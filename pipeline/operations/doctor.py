@@ -5,11 +5,12 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from pipeline.config import Config
 from pipeline.config_loading import load_config
 from pipeline.errors import RetrainError
 from pipeline.months import Month
 from pipeline.recorded.gate_evidence import recorded_power
-from pipeline.recorded.golden_sets import golden_file
+from pipeline.recorded.golden_sets import golden_file, read_golden
 from pipeline.recorded.lineage import ancestors
 from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.store import atomic, reading
@@ -116,10 +117,29 @@ def _inputs(workspace: Workspace) -> list[Finding]:
     wrong_link = link_problem(workspace)
     registered = f"champion of {line[-1]}" if line else "no champion yet"
     found.append(Finding("registry", wrong_link is None, wrong_link or registered))
-    lacking = [str(m) for m in line if golden_file(workspace, config.golden.path, m) is None]
-    advice = f"none of {', '.join(lacking)}: the gate refuses without. Put them at {config.golden.path}"
-    found.append(Finding("golden sets", not lacking, advice if lacking else f"of {len(line)} month(s)"))
-    return [*found, *_power(workspace, champion)]
+    return [*found, _golden_sets(workspace, config, line), *_power(workspace, champion)]
+
+
+def _golden_sets(workspace: Workspace, config: Config, line: list[Month]) -> Finding:
+    """Whether the golden set of each month of a line is there, can be read, and has rows enough for the gate."""
+    wrong, lacking = [], []
+    for month in line:
+        try:
+            file = golden_file(workspace, config.golden.path, month)
+            if file is None:
+                lacking.append(str(month))
+                continue
+            rows = len(read_golden(file, name=str(month)).rows)
+        except RetrainError as error:
+            wrong.append(str(error))
+            continue
+        if rows < config.gate.min_rows:
+            wrong.append(f"{file}: {rows} rows, at least {config.gate.min_rows} needed, or the gate refuses")
+    if lacking:
+        wrong.append(
+            f"none of {', '.join(lacking)}: the gate refuses without. Put them at {config.golden.path}"
+        )
+    return Finding("golden sets", not wrong, "; ".join(wrong) or f"of {len(line)} month(s)")
 
 
 def _power(workspace: Workspace, champion: CheckpointRef | None) -> list[Finding]:

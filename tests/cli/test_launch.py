@@ -169,6 +169,13 @@ def test_a_launch_from_what_is_absent_is_no_input(new_workspace: Path, option: s
     assert not (new_workspace / "registry.json").exists()
 
 
+def test_a_launch_from_a_folder_of_rows_is_bad_data(new_workspace: Path) -> None:
+    folder = new_workspace / "feedback"
+    done = call("launch", "--data", folder, "--month", "2026-01", "-w", new_workspace)
+    assert (done.code, f"{folder}: expected a .jsonl, .csv or .parquet file" in done.err) == (65, True)
+    assert not list((new_workspace / "runs").iterdir())
+
+
 def test_launch_without_its_base_model_is_no_input(new_workspace: Path) -> None:
     data = new_workspace / "launch.jsonl"
     done = call(

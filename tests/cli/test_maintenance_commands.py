@@ -164,3 +164,26 @@ def test_new_files_get_the_configured_permissions(
 
 def test_a_umask_never_shuts_the_owner_out(launched: Path) -> None:
     assert call("ingest", "--month", "2026-02", "-w", launched, "-o", "files.umask='777'").code == 78
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("not json\n", "unreadable row(s)"),
+        ('{"text": "my parcel", "label": "delivery"}\n', "1 rows, at least 50 needed, or the gate refuses"),
+    ],
+)
+def test_doctor_tells_a_golden_set_that_the_gate_cannot_use(launched: Path, content: str, said: str) -> None:
+    (launched / "golden" / "2026-01.jsonl").write_text(content)
+    done = call("doctor", "--threads", "1", "--json", "-w", launched)
+    (finding,) = (found for found in json.loads(done.out) if found["name"] == "golden sets")
+    assert (done.code, finding["sound"], said in finding["text"]) == (78, False, True)
+
+
+@pytest.mark.parametrize("command", [("status",), ("labels",), ("verify",)])
+def test_a_configuration_that_is_named_and_not_there_is_told(
+    launched: Path, command: tuple[str, ...]
+) -> None:
+    file = launched / "other" / "retrain.yaml"
+    done = call(*command, "-c", file)
+    assert (done.code, f"{file}: there is no such configuration" in done.err) == (66, True)

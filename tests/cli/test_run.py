@@ -380,9 +380,10 @@ def test_a_month_without_feedback_can_be_recorded_as_done(launched: Path) -> Non
     manifest = read(launched / RUN / "manifest.json")
     assert (manifest["status"], manifest["candidate"], manifest["exit_code"]) == ("finished", None, 0)
     before = tree(launched)
-    again = run(launched, "2026-02", "--allow-empty")
-    assert (again.code, again.out) == (0, f"2026-02 already done: empty, in {launched / RUN}\n")
-    assert tree(launched) == before
+    for options in (["--allow-empty"], []):
+        again = run(launched, "2026-02", *options)
+        assert (again.code, again.out) == (0, f"2026-02 already done: empty, in {launched / RUN}\n")
+        assert tree(launched) == before
     done = run(launched, "2026-03", *NO_ROAMING)
     assert done.code == 0, done.err
     assert champion(launched) == "2026-03/001"
@@ -602,3 +603,12 @@ def test_a_refused_repetition_of_a_month_that_the_champion_has_learned_promises_
     first = run(promoted, "2026-03", *toy.REFUSE)
     assert first.code == 3
     assert "the champion stays, and the next month learns this one's rows, too" in first.err
+
+
+def test_after_a_refusal_for_want_of_golden_rows_the_golden_sets_are_to_be_mended(launched: Path) -> None:
+    (launched / "golden/2026-02.jsonl").unlink()
+    done = run(launched, "2026-02")
+    assert done.code == 3
+    last = done.err.splitlines()[-1]
+    assert "Mend the golden sets (golden/{month}.jsonl), then: retrain run --month 2026-02." in last
+    assert "retrain diagnose" not in last
