@@ -17,6 +17,7 @@ from pipeline.months import Month
 from pipeline.progress import Progress, silent
 from pipeline.recipe import unprotected_growth
 from pipeline.recorded.lineage import base_for, recorded_as_empty, require_no_gap
+from pipeline.recorded.present_labels import require_recorded_changes
 from pipeline.recorded.scorecards import earlier_scorecards, losing_refusals
 from pipeline.stages.evaluate import EVALUATE
 from pipeline.stages.feedback_files import require_feedback
@@ -96,9 +97,11 @@ def run_month(
     Raises:
         NoInput: when there is no earlier champion, or no feedback (unless `allow_empty`).
         UsageError: when months before it were never run (unless `allow_gap`).
+        ArtifactCorrupt: the label changes that the month starts from are lost.
     """
     context = month_context(workspace, config, month, device=runtime.device, progress=runtime.progress)
     assert context.base is not None
+    require_recorded_changes(workspace, context.base)
     if not wish.allow_gap:
         require_no_gap(workspace, context.base, month)
     if _is_empty(context, wish):

@@ -1,13 +1,14 @@
 """Keep a workspace in order: prove what it holds, and remove what nothing needs any more."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import RetrainError, UsageError
 from pipeline.recorded.lineage import ancestors, finished_attempt
 from pipeline.recorded.names import FISHER_RECORD_FILE as FISHER_RECORD
 from pipeline.recorded.names import OWN_GOLDEN_FILE
+from pipeline.recorded.present_labels import require_recorded_changes
 from pipeline.store import atomic, reading
 from pipeline.store.records import Registry
 from pipeline.store.registry import read_registry, succession
@@ -46,7 +47,16 @@ def verify(workspace: Workspace, ref: str | None) -> Verification:
         NoInput, UsageError: the REF names no attempt.
     """
     if ref is None:
-        return verify_workspace(workspace)
+        found_all = verify_workspace(workspace)
+        if found_all.problems:
+            return found_all
+        try:
+            champion = read_registry(workspace).champion
+            if champion is not None:
+                require_recorded_changes(workspace, champion)
+        except RetrainError as error:
+            return replace(found_all, problems=(str(error),))
+        return found_all
     found = workspace.find(ref)
     if found.run is None:
         raise UsageError(

@@ -407,6 +407,22 @@ def test_what_looks_into_a_month_says_that_its_label_changes_were_undone(
     assert call("diagnose", "2026-03", "--rows", "0", "-w", promoted).code == 0
 
 
+def test_label_changes_that_were_lost_are_found_before_anything_is_made_without_them(promoted: Path) -> None:
+    change(promoted, "rename", "billing", "invoices")
+    ran(promoted)
+    assert call("verify", "-w", promoted).code == 0
+    (promoted / "label-changes.json").unlink()
+    rows = (promoted / "feedback/2026-03.jsonl").read_text().replace("2026-03", "2026-04")
+    (promoted / "feedback/2026-04.jsonl").write_text(rows)
+    for words in (("verify",), ("run", "--month", "2026-04")):
+        done = call(*words, "-w", promoted)
+        assert done.code == 5, words
+        assert "2026-03/001 was made with other label changes than stand there for 2026-03: none" in (
+            done.err + done.out
+        )
+    assert not (promoted / "runs/2026-04").exists()
+
+
 def test_damaged_label_changes_are_found(promoted: Path) -> None:
     change(promoted, "retire", "login")
     file = promoted / "label-changes.json"
