@@ -88,6 +88,8 @@ class IngestSection(Section):
     """Most labels that a month may bring before it stops with exit code 65: more is mostly a wrong column."""
     carry_refused: bool = True
     """Train on the feedback of earlier months whose candidate was refused, too."""
+    leave_out: tuple[Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")], ...] = ()
+    """Months whose feedback no later month learns, such as one that was refused for wrong rows; never run, they are no gap."""
     golden_fraction: Fraction = 0.0
     """Share of the rows set aside as the month's golden set where the team keeps none."""
 

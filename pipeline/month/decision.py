@@ -84,7 +84,7 @@ def _after_a_refusal(context: RunContext, verdict: Verdict) -> str:
     kept = "the champion stays"
     if has_learned(context.workspace, context.month):
         kept += ", and has learned this month's rows already"
-    elif context.config.ingest.carry_refused:
+    elif context.config.ingest.carry_refused and str(context.month) not in context.config.ingest.leave_out:
         kept += ", and the next month learns this one's rows, too"
     failed = {check.name for check in verdict.checks if not check.passed}
     ways = []
@@ -94,6 +94,10 @@ def _after_a_refusal(context: RunContext, verdict: Verdict) -> str:
         )
     if failed - {"present", "rows"}:
         ways.append(f"What was lost: retrain diagnose {context.month}")
+        if context.config.ingest.carry_refused:
+            ways.append(
+                f"If its rows are wrong: mend their files, or add {context.month} to ingest.leave_out in retrain.yaml"
+            )
     ways.append(f"If the gate is wrong: retrain promote {context.month} --reason WHY")
     return ". ".join([kept, *ways])
 

@@ -40,7 +40,8 @@ _WHAT_TO_CHANGE = (
     "the last {} month(s) were refused for what they lost. Look at what it is: retrain diagnose. What to change, in this "
     "order: mislabelled rows of feedback and golden sets; replay.launch_rows and replay.month_rows (more); "
     "train.learning_rate or train.epochs (less); gate.max_drop, if so much may be lost. The rows of the refused months are "
-    "learned along each time, as they are in their files now: what is wrong there is mended or taken out there"
+    "learned along each time, as they are in their files now: what is wrong there is mended or taken out there, or a whole "
+    "month is left out: ingest.leave_out"
 )
 
 
@@ -103,7 +104,7 @@ def run_month(
     assert context.base is not None
     require_recorded_changes(workspace, context.base)
     if not wish.allow_gap:
-        require_no_gap(workspace, context.base, month)
+        require_no_gap(workspace, context.base, month, left_out=config.ingest.leave_out)
     if _is_empty(context, wish):
         return _empty_month(context, wish=wish, runtime=runtime)
     return _run(context, STAGES, wish=wish, runtime=runtime)
@@ -151,7 +152,9 @@ def dry_run(context: RunContext, wish: Wish) -> list[PlannedStage]:
     """
     _require_stages(wish, STAGES)
     if context.base is not None and not wish.allow_gap:
-        require_no_gap(context.workspace, context.base, context.month)
+        require_no_gap(
+            context.workspace, context.base, context.month, left_out=context.config.ingest.leave_out
+        )
     if _is_empty(context, wish):
         return []
     steps = (

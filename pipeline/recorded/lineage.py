@@ -164,15 +164,22 @@ def recorded_as_empty(workspace: Workspace, month: Month) -> bool:
     return _had_candidate(workspace, month) is False
 
 
-def require_no_gap(workspace: Workspace, base: CheckpointRef, month: Month) -> None:
+def require_no_gap(
+    workspace: Workspace, base: CheckpointRef, month: Month, *, left_out: Collection[str] = ()
+) -> None:
     """Refuse to pass over months that were never run.
+
+    Args:
+        left_out: months that are passed over on purpose.
 
     Raises:
         UsageError: naming the missing months.
     """
     known = set(_months_known(workspace))
     missing = [
-        str(m) for m in months_between(base, month) if m not in known or _had_candidate(workspace, m) is None
+        str(m)
+        for m in months_between(base, month)
+        if str(m) not in left_out and (m not in known or _had_candidate(workspace, m) is None)
     ]
     if missing:
         named = ", ".join(missing[:_MONTHS_NAMED])

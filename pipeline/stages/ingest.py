@@ -61,7 +61,9 @@ def _months(context: RunContext) -> list[Month]:
         return [context.month]
     record = read_stage(context.output("ingest"))
     recorded: Any = record.config.get("months", ()) if record is not None else ()
-    return [*carried_months(context.workspace, context.base, context.month, recorded), context.month]
+    carried = carried_months(context.workspace, context.base, context.month, recorded)
+    left_out = context.config.ingest.leave_out
+    return [*(month for month in carried if str(month) not in left_out), context.month]
 
 
 def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
@@ -76,7 +78,7 @@ def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
             patterns,
             month,
             advice=f"It is learned with {context.month}, as it was not before. Put it back, or leave such months out "
-            "with -o ingest.carry_refused=false",
+            f"with -o ingest.leave_out=[{month}]",
         )
         for month in carried
     }
@@ -135,6 +137,7 @@ def _records(context: RunContext, month: Month, files: Mapping[Path, bool]) -> l
 
 def _settings(context: RunContext) -> dict[str, Any]:
     resolved = context.config.resolved()
+    resolved["ingest"].pop("leave_out")  # it is in `months` what becomes of it
     return {
         "ingest": resolved["ingest"],
         "golden": resolved["golden"],
@@ -240,8 +243,22 @@ def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
     return joined
 
 
+def _tell_left_out(context: RunContext) -> None:
+    """Name the months that would have been learned along, had the configuration not left them out."""
+    if context.base is None or not context.config.ingest.carry_refused:
+        return
+    for month in carried_months(context.workspace, context.base, context.month):
+        if str(month) in context.config.ingest.leave_out:
+            logger.info(
+                "ingest: %s %s: its rows are left out (ingest.leave_out)",
+                month,
+                why_not_learned(context.workspace, month),
+            )
+
+
 def _body(context: RunContext, folder: Path) -> None:
     files = _files(context)
+    _tell_left_out(context)
     golden_by_month = _golden(context)
     read = [file for of_month in files.values() for file in of_month]
     tell_links(context.workspace, "ingest", [context.workspace.runs, *read, *golden_by_month.values()])

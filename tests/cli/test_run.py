@@ -365,6 +365,26 @@ def test_a_refused_months_feedback_stays_behind_where_that_is_asked_for(refused:
     assert read(refused / "runs/2026-03/001/ingest/summary.json")["months"] == ["2026-03"]
 
 
+def test_a_month_that_is_left_out_is_learned_by_none_and_the_others_go_on(refused: Path) -> None:
+    run(refused, "2026-03", "--until", "ingest")
+    assert read(refused / "runs/2026-03/001/ingest/summary.json")["months"] == ["2026-02", "2026-03"]
+    left_out = ("-o", "ingest.leave_out=[2026-02]")
+    done = run(refused, "2026-03", *left_out, "--until", "ingest")
+    assert "2026-02 was refused: its rows are left out (ingest.leave_out)" in done.err
+    assert read(refused / "runs/2026-03/002/ingest/summary.json")["months"] == ["2026-03"]
+    (refused / "feedback/2026-04.jsonl").write_bytes(
+        (refused / "feedback/2026-03.jsonl").read_bytes().replace(b"2026-03", b"2026-04")
+    )
+    run(refused, "2026-03", *left_out, "--no-promote")
+    assert run(refused, "2026-04", *left_out, "--until", "ingest").code == 0
+    assert read(refused / "runs/2026-04/001/ingest/summary.json")["months"] == ["2026-03", "2026-04"]
+
+
+def test_a_month_that_is_left_out_before_it_ran_is_no_gap(launched: Path) -> None:
+    assert run(launched, "2026-03", "--until", "ingest").code == 2
+    assert run(launched, "2026-03", "-o", "ingest.leave_out=[2026-02]", "--until", "ingest").code == 0
+
+
 def test_a_month_without_feedback_is_no_input(launched: Path) -> None:
     (launched / "feedback/2026-02.jsonl").unlink()
     done = run(launched, "2026-02")

@@ -197,7 +197,7 @@ def test_a_carried_month_without_its_file_says_how_to_go_on(refused: Path) -> No
     assert done.code == 66
     assert "It is learned with 2026-03" in done.err
     assert "--allow-empty" not in done.err
-    assert call(*run, "-o", "ingest.carry_refused=false").code == 0
+    assert call(*run, "-o", "ingest.leave_out=[2026-02]").code == 0
 
 
 def test_every_new_label_keeps_a_row_to_learn_from(launched: Path) -> None:
