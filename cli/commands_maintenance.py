@@ -137,7 +137,7 @@ def doctor(
     from pipeline.store.workspace import Workspace
 
     space = Workspace(workspace_root(workspace, config_file))
-    found = examine(space, now=datetime.now(UTC), device=device)
+    found = examine(space, now=datetime.now(UTC), device=device, config_file=config_file)
     if as_json:
         render.document([asdict(finding) for finding in found])
     else:

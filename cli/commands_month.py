@@ -235,5 +235,10 @@ def _finish(root: Path, outcome: Outcome, as_json: bool) -> None:
         render.data(f"{outcome.month} {done}{outcome.status}{forced}, in {root / 'runs' / outcome.attempt}")
         for reason in outcome.reasons:
             render.data(f"  refused: {reason}")
+        if outcome.rolled_back:
+            render.data(
+                "  rolled back since; to serve it again: "
+                f"retrain promote {outcome.attempt} --reason WHY; to train it again: add --force"
+            )
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)

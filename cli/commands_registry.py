@@ -67,18 +67,21 @@ def rollback(
     """Make the champion before the present one the champion again."""
     root, reason = workspace_root(workspace, config_file), _text(reason)
     with locked(root, wait) as lagged:
-        from pipeline.store.registry import read_registry, roll_back_to
+        from pipeline.recorded.present_labels import require_present_labels
+        from pipeline.store.registry import read_registry, roll_back_to, rollback_target
         from pipeline.store.registry import rollback as roll_back
         from pipeline.store.workspace import Workspace
 
         space, by = Workspace(root), who_asks()
         registry = read_registry(space)
-        if to is not None:
-            registry = roll_back_to(space, to, by=by, reason=reason, at=_now())
-        elif lagged and registry.history[-1].action == "rollback":
+        if to is None and lagged and registry.history[-1].action == "rollback":
             render.note("The rollback that was stopped is finished. To go further back, run it again.")
         else:
-            registry = roll_back(space, by=by, reason=reason, at=_now())
+            require_present_labels(space, space.attempt(rollback_target(space, to).attempt))
+            if to is not None:
+                registry = roll_back_to(space, to, by=by, reason=reason, at=_now())
+            else:
+                registry = roll_back(space, by=by, reason=reason, at=_now())
     if registry.champion is not None:
         render.data(f"champion: {registry.champion.month}, {registry.champion.path}")
 

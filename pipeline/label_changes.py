@@ -84,18 +84,30 @@ class LabelChanges:
         Raises:
             UsageError: a new name came into the model by itself meanwhile.
         """
+        clash = self.clash(labels)
+        if clash is not None:
+            raise UsageError(
+                f"{clash}, but the month before brought a label of that name by itself. Run: retrain labels undo, "
+                f"then retrain labels merge {clash.label!r} {clash.to!r}"
+            )
+        names = list(labels.names)
+        for change in self.changes:
+            if change.kind == "rename" and change.label in names:
+                assert change.to is not None
+                names[names.index(change.label)] = change.to
+        return LabelSet(tuple(names))
+
+    def clash(self, labels: LabelSet) -> LabelChange | None:
+        """The first rename to a name that came into the model by itself meanwhile; None where all can be."""
         names = list(labels.names)
         for change in self.changes:
             if change.kind != "rename" or change.label not in names:
                 continue
-            assert change.to is not None
             if change.to in names:
-                raise UsageError(
-                    f"{change}, but the month before brought a label of that name by itself. Run: retrain labels undo, "
-                    f"then retrain labels merge {change.label!r} {change.to!r}"
-                )
+                return change
+            assert change.to is not None
             names[names.index(change.label)] = change.to
-        return LabelSet(tuple(names))
+        return None
 
     def closed_ids(self, labels: LabelSet) -> tuple[int, ...]:
         """The ids of closed labels, ascending, among labels under their present names."""

@@ -22,7 +22,7 @@ from pipeline.recorded.names import ADOPTED_INPUT, METRICS_FILE, TRAIN_FILE, VAL
 from pipeline.recorded.rows import rows_of
 from pipeline.stages.feedback_files import require_feedback
 from pipeline.stages.stage import LaunchInput
-from pipeline.store.hashing import checkpoint_hash
+from pipeline.store.checkpoints import adopted_hash
 from pipeline.store.label_history import copy_label_history
 from pipeline.store.registry import read_registry
 from pipeline.store.stage_directory import read_stage, require_output, require_stage
@@ -192,9 +192,7 @@ def ensure_launched(
     if champion is not None and champion.month != str(month):
         attempt = space.latest_attempt(month)
         made_from = require_stage(attempt.stage("finetune")).inputs if attempt is not None else {}
-        if source.checkpoint is None or made_from.get(ADOPTED_INPUT) != checkpoint_hash(
-            source.checkpoint, follow_links=True
-        ):
+        if source.checkpoint is None or made_from.get(ADOPTED_INPUT) != adopted_hash(source.checkpoint):
             raise UsageError(
                 f"{space.root}: was replayed from another launch than the one that is there now. "
                 "Remove that folder and run the same command again"

@@ -9,8 +9,9 @@ import torch
 import transformers
 
 from pipeline.errors import ArtifactCorrupt
+from pipeline.ewc.closed_rows import closed_in
 from pipeline.modeling.batches import encode, takes_no_padding
-from pipeline.modeling.checkpoint import load_classifier, longest_text
+from pipeline.modeling.checkpoint import Classifier, load_classifier, longest_text
 from pipeline.modeling.prediction import predict
 
 MOST_TEXTS, BATCH, TOLERANCE = 32, 8, 0.01
@@ -31,6 +32,7 @@ def require_served_alike(folder: Path, texts: Sequence[str], max_length: int) ->
     """
     _require_names(folder / "config.json")
     classifier = load_classifier(folder)
+    _require_open(classifier, folder)
     length = min(max_length, longest_text(classifier.model) or max_length)
     served = _served(folder)
     chosen = [text for text in dict.fromkeys(texts) if text.strip()][:MOST_TEXTS]
@@ -81,6 +83,17 @@ def _require_names(file: Path) -> None:
         raise ArtifactCorrupt(
             f"{file}: expected id2label beside label2id, found none: transformers.pipeline would answer LABEL_0. Add it, "
             "each id as text with its name"
+        )
+
+
+def _require_open(classifier: Classifier, folder: Path) -> None:
+    """Refuse a head with rows that were closed: which labels they were is known in the workspace that closed them alone."""
+    closed = {i for ids in closed_in(dict(classifier.model.named_parameters())).values() for i in ids}
+    if closed:
+        names = ", ".join(repr(classifier.labels.names[i]) for i in sorted(closed))
+        raise ArtifactCorrupt(
+            f"{folder}: the rows of {names} are closed, as the label was merged or retired in the workspace that made it: "
+            "they can learn nothing. Go on in that workspace, or launch without --checkpoint"
         )
 
 

@@ -297,6 +297,14 @@ def _read_as_text(tokenizer: Any) -> None:
 
 def _refuse_code(folder: Path) -> None:
     require_safetensors(folder)
+    pickled = sorted(
+        file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(pattern)
+    )
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise NoInput(
+            f"{folder}: expected model.safetensors, found {pickled[0]}: pickled weights can run code and are never read. "
+            "Where you trust them, load the model with transformers once and save it with save_pretrained"
+        )
     for name in ("config.json", "tokenizer_config.json"):
         file = folder / name
         if not file.is_file():

@@ -25,6 +25,7 @@ class Outcome:
     Attributes:
         status: `promoted`, `refused`, `kept` (passed, but not promoted), `stopped` (at --until), `empty`.
         already: nothing was done, because all was done before.
+        rolled_back: it was promoted, and that was taken back since.
         reasons: why the gate refused.
     """
 
@@ -35,6 +36,7 @@ class Outcome:
     forced: bool
     reasons: tuple[str, ...]
     exit_code: int
+    rolled_back: bool = False
 
 
 def decide(context: RunContext, *, wish: Wish, runtime: Runtime, journal: Journal) -> Outcome:
@@ -130,6 +132,10 @@ def finished_before(context: RunContext, manifest: Manifest, *, wish: Wish, runt
     status: Literal["promoted", "refused", "kept"] = (
         "promoted" if gate.promoted else "kept" if gate.passed else "refused"
     )
+    back = any(entry.checkpoint == candidate for entry in registry.history) and candidate not in succession(
+        registry
+    )
+    code = manifest.exit_code or DONE
     return Outcome(
-        context.month, manifest.attempt, status, True, gate.forced, gate.reasons, manifest.exit_code or DONE
+        context.month, manifest.attempt, status, True, gate.forced, gate.reasons, code, rolled_back=back
     )

@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.config_loading import load_config
@@ -11,13 +12,14 @@ from pipeline.errors import RetrainError
 from pipeline.months import Month
 from pipeline.recorded.gate_evidence import recorded_power
 from pipeline.recorded.golden_sets import golden_file, read_golden
-from pipeline.recorded.lineage import ancestors
+from pipeline.recorded.lineage import ancestors, finished_attempt
+from pipeline.recorded.names import SCORECARD_FILE
 from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.store import atomic, reading
 from pipeline.store.environment import gather_environment
 from pipeline.store.lock import holder_of
-from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import link_problem, read_registry
+from pipeline.store.stage_directory import find_output
 from pipeline.store.workspace import Workspace
 
 LEAST_FREE_BYTES = 2**30
@@ -42,25 +44,25 @@ class Finding:
     text: str
 
 
-def examine(workspace: Workspace, *, now: datetime, device: str = "auto") -> list[Finding]:
+def examine(
+    workspace: Workspace, *, now: datetime, device: str = "auto", config_file: Path | None = None
+) -> list[Finding]:
     """Look at everything; leaves nothing behind.
 
     Args:
         workspace: need not exist.
         now: the machine's time, UTC.
         device: as for `retrain run`.
+        config_file: the configuration; None for the workspace's retrain.yaml.
     """
     found = [*_software(device)]
-    if not workspace.config_file.is_file():
-        return [
-            *found,
-            Finding(
-                "workspace", False, f"{workspace.root}: no retrain.yaml. Run: retrain init {workspace.root}"
-            ),
-        ]
+    config_file = config_file or workspace.config_file
+    if not config_file.is_file():
+        text = f"{config_file.parent}: no {config_file.name}. Run: retrain init {workspace.root}"
+        return [*found, Finding("workspace", False, text)]
     return [
         *found,
-        *_inputs(workspace),
+        *_inputs(workspace, config_file),
         _permissions(workspace),
         _write(workspace),
         _disk(workspace),
@@ -102,13 +104,13 @@ def _software(device: str) -> list[Finding]:
     ]
 
 
-def _inputs(workspace: Workspace) -> list[Finding]:
+def _inputs(workspace: Workspace, config_file: Path) -> list[Finding]:
     """The configuration, the registry, and the golden sets of the champion's line."""
     try:
-        config = load_config(workspace.config_file, environment=os.environ)
+        config = load_config(config_file, environment=os.environ)
     except RetrainError as error:
         return [Finding("configuration", False, str(error))]
-    found = [Finding("configuration", True, str(workspace.config_file))]
+    found = [Finding("configuration", True, str(config_file))]
     try:
         champion = read_registry(workspace).champion
         line = [Month.parse(ref.month) for ref in ancestors(workspace, champion)]
@@ -117,7 +119,7 @@ def _inputs(workspace: Workspace) -> list[Finding]:
     wrong_link = link_problem(workspace)
     registered = f"champion of {line[-1]}" if line else "no champion yet"
     found.append(Finding("registry", wrong_link is None, wrong_link or registered))
-    return [*found, _golden_sets(workspace, config, line), *_power(workspace, champion)]
+    return [*found, _golden_sets(workspace, config, line), *_power(workspace)]
 
 
 def _golden_sets(workspace: Workspace, config: Config, line: list[Month]) -> Finding:
@@ -142,16 +144,19 @@ def _golden_sets(workspace: Workspace, config: Config, line: list[Month]) -> Fin
     return Finding("golden sets", not wrong, "; ".join(wrong) or f"of {len(line)} month(s)")
 
 
-def _power(workspace: Workspace, champion: CheckpointRef | None) -> list[Finding]:
-    """What the golden rows are able to show, as the champion's own evaluation found it."""
-    if champion is None:
-        return []
-    attempt = workspace.attempt(champion.attempt)
+def _power(workspace: Workspace) -> list[Finding]:
+    """What the golden rows are able to show, as the newest evaluation found it, of a promoted month or a refused one."""
     try:
-        text = recorded_power(attempt.read_manifest(), recorded_scorecard(attempt.stage("eval")))
+        for month in reversed(workspace.months()):
+            attempt = finished_attempt(workspace, month)
+            if attempt is None or find_output(attempt.stage("eval"), SCORECARD_FILE) is None:
+                continue
+            text = recorded_power(attempt.read_manifest(), recorded_scorecard(attempt.stage("eval")))
+            if text is not None:
+                return [Finding("golden rows", True, f"{month}: {text}")]
     except RetrainError as error:
         return [Finding("golden rows", False, str(error))]
-    return [Finding("golden rows", True, text or "the first month will tell what they are able to show")]
+    return [Finding("golden rows", True, "the first month will tell what they are able to show")]
 
 
 def _permissions(workspace: Workspace) -> Finding:

@@ -54,6 +54,11 @@ def label_states(workspace: Workspace, config: Config) -> tuple[LabelState, ...]
     line = ancestors(workspace, champion)
     labels = checkpoint_labels(workspace.resolve(champion.path))
     changes = label_changes(workspace, line)
+    clash = changes.clash(labels)
+    if (
+        clash is not None
+    ):  # no month can be made with it: it is told, and the labels are shown as they are without
+        changes = LabelChanges(changes.changes[: changes.changes.index(clash)])
     present = changes.renamed(labels)
     sets = [labels_of(workspace.attempt(ref.attempt)) for ref in line]
     rows = _counted(
@@ -67,7 +72,12 @@ def label_states(workspace: Workspace, config: Config) -> tuple[LabelState, ...]
             since=next(ref.month for ref, known in zip(line, sets, strict=True) if len(known) > number),
             rows=rows[name],  # those of a merged label are under the name of the one that it is part of
             golden=golden[name],
-            state=_state(name, labels.names[number], changes),
+            state=_state(name, labels.names[number], changes)
+            + (
+                f", cannot be called {clash.to!r}: undo that"
+                if clash is not None and clash.label == name
+                else ""
+            ),
             changes=tuple(str(c) for c in changes.changes if name in _names(c, changes)),
         )
         for number, name in enumerate(present.names)

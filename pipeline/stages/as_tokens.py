@@ -85,7 +85,7 @@ class ModelsEye:
 
 
 def models_eye(context: RunContext) -> ModelsEye:
-    """The tokenizer of what the month starts from: the base checkpoint, at launch the adopted one or `model.base`.
+    """The tokenizer of what the month trains: the base checkpoint, at launch the adopted one; else `model.base`.
 
     Raises:
         NoInput: there is none. ArtifactCorrupt: it asks for code of its own.
@@ -93,7 +93,7 @@ def models_eye(context: RunContext) -> ModelsEye:
     from pipeline.modeling.checkpoint import load_tokenizer
 
     root, launch = context.workspace.root, context.launch
-    if context.base is not None:
+    if context.base is not None and not context.recipe.from_scratch:
         location = str(root / context.base.path)
     elif launch is not None and launch.checkpoint is not None:
         location = str(launch.checkpoint)

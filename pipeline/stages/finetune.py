@@ -29,7 +29,7 @@ from pipeline.stages.stage import RunContext, Stage
 from pipeline.stages.starting_point import relabelled
 from pipeline.store import atomic, reading
 from pipeline.store.base_models import base_hash
-from pipeline.store.checkpoints import copy_checkpoint
+from pipeline.store.checkpoints import adopted_hash, copy_checkpoint
 from pipeline.store.disk import require_free_space
 from pipeline.store.hashing import checkpoint_hash, hash_of_files, sha256_json
 from pipeline.store.records import CheckpointRef
@@ -91,7 +91,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
             if context.recipe.replayed_per_step or context.recipe.from_scratch:
                 inputs[f"training table {checkpoint.month}"] = record.outputs[TRAIN_FILE]
     elif context.launch is not None and context.launch.checkpoint is not None:
-        inputs[ADOPTED_INPUT] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
+        inputs[ADOPTED_INPUT] = adopted_hash(context.launch.checkpoint)
     if ADOPTED_INPUT not in inputs and (context.base is None or context.recipe.from_scratch):
         pretrained = base_hash(context.config.model.base, context.workspace.root)
         if pretrained is not None:

@@ -22,7 +22,7 @@ from pipeline.feedback import (
 from pipeline.months import Month
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.golden_sets import golden_files, golden_hashes, recorded_golden_sets
-from pipeline.recorded.lineage import carried_months, why_not_learned
+from pipeline.recorded.lineage import why_not_learned
 from pipeline.recorded.names import (
     ADOPTED_INPUT,
     BASE_INPUT,
@@ -40,11 +40,13 @@ from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_
 from pipeline.stages.feedback_files import feedback_files, patterns_of, read_records
 from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links
+from pipeline.stages.months_learned import months_learned, tell_left_out, tell_taken_names
 from pipeline.stages.refused_rows import reason, reasons, write_rejected
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
-from pipeline.store.hashing import checkpoint_hash, sha256_file, sha256_json
-from pipeline.store.stage_directory import read_stage, require_output
+from pipeline.store.checkpoints import adopted_hash
+from pipeline.store.hashing import sha256_file, sha256_json
+from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import (
     changed_input,
     read_parquet,
@@ -55,23 +57,12 @@ from pipeline.store.tables import (
 logger = logging.getLogger("retrain")
 
 
-def _months(context: RunContext) -> list[Month]:
-    """The months whose feedback is learned: earlier ones that no champion learned first, then the month itself."""
-    if context.base is None or not context.config.ingest.carry_refused:
-        return [context.month]
-    record = read_stage(context.output("ingest"))
-    recorded: Any = record.config.get("months", ()) if record is not None else ()
-    carried = carried_months(context.workspace, context.base, context.month, recorded)
-    left_out = context.config.ingest.leave_out
-    return [*(month for month in carried if str(month) not in left_out), context.month]
-
-
 def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
     """Month to its files, each with whether it is that month's alone."""
     if context.launch is not None:
         return {context.month: {context.launch.data: True}}
     patterns = patterns_of(context.config)
-    *carried, own = _months(context)
+    *carried, own = months_learned(context)
     files = {
         month: feedback_files(
             context.workspace,
@@ -103,7 +94,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
     if context.base is not None:
         inputs[BASE_INPUT] = context.base.sha256
     elif context.launch is not None and context.launch.checkpoint is not None:
-        inputs[ADOPTED_INPUT] = checkpoint_hash(context.launch.checkpoint, follow_links=True)
+        inputs[ADOPTED_INPUT] = adopted_hash(context.launch.checkpoint)
     if context.label_changes.changes:
         inputs[CHANGES_INPUT] = sha256_json(context.label_changes.as_records())
     return inputs
@@ -141,13 +132,15 @@ def _settings(context: RunContext) -> dict[str, Any]:
     return {
         "ingest": resolved["ingest"],
         "golden": resolved["golden"],
-        "months": [str(m) for m in _months(context)],
+        "months": [str(m) for m in months_learned(context)],
         "max_length": resolved["model"]["max_length"],
     } | ({"base": resolved["model"]["base"]} if _trains_the_pretrained(context) else {})
 
 
 def _trains_the_pretrained(context: RunContext) -> bool:
-    return context.launch is not None and context.launch.checkpoint is None
+    if context.launch is not None:
+        return context.launch.checkpoint is None
+    return context.recipe.from_scratch
 
 
 def _check(
@@ -192,6 +185,7 @@ def _check(
         )
         labels = checked.labels
         by_month[month] = checked.rows
+        tell_taken_names(month, records, changes)
         if month != context.month:
             logger.info(
                 "ingest: %s %s: its %d rows are learned with %s",
@@ -243,22 +237,9 @@ def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
     return joined
 
 
-def _tell_left_out(context: RunContext) -> None:
-    """Name the months that would have been learned along, had the configuration not left them out."""
-    if context.base is None or not context.config.ingest.carry_refused:
-        return
-    for month in carried_months(context.workspace, context.base, context.month):
-        if str(month) in context.config.ingest.leave_out:
-            logger.info(
-                "ingest: %s %s: its rows are left out (ingest.leave_out)",
-                month,
-                why_not_learned(context.workspace, month),
-            )
-
-
 def _body(context: RunContext, folder: Path) -> None:
     files = _files(context)
-    _tell_left_out(context)
+    tell_left_out(context)
     golden_by_month = _golden(context)
     read = [file for of_month in files.values() for file in of_month]
     tell_links(context.workspace, "ingest", [context.workspace.runs, *read, *golden_by_month.values()])
@@ -326,7 +307,7 @@ def _body(context: RunContext, folder: Path) -> None:
     atomic.write_json(
         folder / SUMMARY_FILE,
         {
-            "months": [str(month) for month in _months(context)],
+            "months": [str(month) for month in months_learned(context)],
             "rows": len(checked.rows),
             "train": len(train),
             "validation": len(validation),

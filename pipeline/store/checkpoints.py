@@ -1,17 +1,23 @@
 """Copying a checkpoint that was made elsewhere into the workspace."""
 
+import logging
 from pathlib import Path
 
 from pipeline.errors import NoInput
 from pipeline.store import atomic
-from pipeline.store.hashing import FISHER_FILE, MOST_FOLDERS
+from pipeline.store.hashing import checkpoint_files, checkpoint_hash, left_behind
 from pipeline.store.refusals import explained
+
+NAMES_SHOWN = 5
+"""How many names of what stays behind a message shows."""
+logger = logging.getLogger("retrain")
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Copy a checkpoint's files, without hidden files and Fisher sidecars; links are replaced by what they name.
+    """Copy a checkpoint's files, as `checkpoint_files` names those of one that was made elsewhere.
 
-    A Hub cache keeps its files as links, so the source may hold them; the copy never does.
+    A Hub cache keeps its files as links, so the source may hold them; the copy never does. What is no part of the model is
+    left behind, and named in the log.
 
     Args:
         source: a folder with config.json.
@@ -22,7 +28,20 @@ def copy_checkpoint(source: Path, target: Path) -> None:
         AccessDenied, CannotWrite: as `atomic.copy_file`.
     """
     require_checkpoint_folder(source)
-    _copy_folder(source, target, depth=0)
+    names = checkpoint_files(source, follow_links=True, model_alone=True)
+    behind = left_behind(source)
+    if behind:
+        shown = ", ".join(behind[:NAMES_SHOWN]) + (" ..." if len(behind) > NAMES_SHOWN else "")
+        logger.info("%s: %d name(s) are no part of the model and stay behind: %s", source, len(behind), shown)
+    atomic.make_folder(target)
+    for name in names:
+        atomic.make_folder((target / name).parent)
+        atomic.copy_file(source / name, target / name)
+
+
+def adopted_hash(source: Path) -> str:
+    """The hash that a copy of a checkpoint has."""
+    return checkpoint_hash(source, follow_links=True, model_alone=True)
 
 
 def require_checkpoint_folder(folder: Path) -> None:
@@ -48,20 +67,3 @@ def refuse_adapter(folder: Path) -> None:
             f"{folder}: is an adapter (adapter_config.json), expected a whole model. Merge it into its base with "
             "peft's merge_and_unload(), save the result with its tokenizer, and name that folder"
         )
-
-
-def _copy_folder(source: Path, target: Path, *, depth: int) -> None:
-    if depth > MOST_FOLDERS:
-        raise NoInput(
-            f"{source}: folders are nested too deeply for a checkpoint; a link may lead in a circle"
-        )
-    atomic.make_folder(target)
-    with explained("read it", source):
-        paths = sorted(source.iterdir())
-    for path in paths:
-        if path.name.startswith(".") or (depth == 0 and path.name == FISHER_FILE):
-            continue
-        if path.is_dir():
-            _copy_folder(path, target / path.name, depth=depth + 1)
-        elif path.is_file():
-            atomic.copy_file(path, target / path.name)

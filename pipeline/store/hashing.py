@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pipeline.errors import ArtifactCorrupt, NoInput
@@ -14,6 +15,19 @@ MOST_FOLDERS = 8
 """How deep folders may be nested in a checkpoint."""
 FISHER_FILE = "fisher.safetensors"
 """The sidecar that may be put beside a finished checkpoint; it is no part of the checkpoint."""
+_NO_PART = (
+    *("checkpoint-*", "runs", "global_step*", "onnx", "openvino"),
+    *(
+        "optimizer.pt",
+        "scheduler.pt",
+        "scaler.pt",
+        "rng_state*.pth",
+        "trainer_state.json",
+        "training_args.bin",
+    ),
+    *("events.out.tfevents.*", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf"),
+)
+"""What lies beside a model in a trainer's output folder or on the Hub: a training's state, and weights in other forms."""
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -46,13 +60,14 @@ def sha256_json(value: object) -> str:
     return sha256_bytes(text.encode("ascii"))
 
 
-def checkpoint_files(folder: Path, *, follow_links: bool = False) -> list[str]:
+def checkpoint_files(folder: Path, *, follow_links: bool = False, model_alone: bool = False) -> list[str]:
     """The names of a checkpoint's files, relative and sorted, without sidecars and hidden or unfinished files.
 
     Args:
         folder: the checkpoint's.
         follow_links: take a link inside for what it leads to. A Hub cache keeps its files as links; a checkpoint of the
             runs never does.
+        model_alone: leave out what `left_behind` names.
 
     Raises:
         NoInput: there is no such folder, or nothing in it, or a link leads nowhere.
@@ -61,11 +76,23 @@ def checkpoint_files(folder: Path, *, follow_links: bool = False) -> list[str]:
     """
     names: list[str] = []
     _collect(folder, "", names, follow_links)
+    if model_alone:
+        names = [name for name in names if not _is_no_part(name.split("/")[0])]
     if not names:
         raise NoInput(
             f"{folder}: an empty folder, expected a checkpoint with config.json and model.safetensors"
         )
     return sorted(names)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """The names in a checkpoint that was made elsewhere which are no part of the model, sorted."""
+    with explained("read it", folder):
+        return sorted(name for name in os.listdir(folder) if _is_no_part(name))
+
+
+def _is_no_part(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in _NO_PART)
 
 
 def require_safetensors(folder: Path) -> None:
@@ -91,17 +118,17 @@ def require_safetensors(folder: Path) -> None:
                 )
 
 
-def checkpoint_hash(folder: Path, *, follow_links: bool = False) -> str:
+def checkpoint_hash(folder: Path, *, follow_links: bool = False, model_alone: bool = False) -> str:
     """A checkpoint's identity: the SHA-256 over the sorted pairs (relative name, SHA-256 of the content).
 
     Args:
         folder: the checkpoint's.
-        follow_links: as for `checkpoint_files`; the hash is that of a copy without links.
+        follow_links, model_alone: as for `checkpoint_files`; the hash is that of a copy so made.
 
     Raises:
         NoInput, ArtifactCorrupt, AccessDenied: as `checkpoint_files`.
     """
-    files = checkpoint_files(folder, follow_links=follow_links)
+    files = checkpoint_files(folder, follow_links=follow_links, model_alone=model_alone)
     return hash_of_files({name: sha256_file(folder / name) for name in files})
 
 

@@ -91,12 +91,31 @@ def rollback(workspace: Workspace, *, by: str, reason: str, at: str) -> Registry
         ArtifactCorrupt: the earlier checkpoint or the registry is damaged; nothing was written.
         AccessDenied, CannotWrite: as `atomic.write_file`.
     """
+    target = rollback_target(workspace)
+    return promote(workspace, target, action="rollback", by=by, reason=reason, verdict=None, at=at)
+
+
+def rollback_target(workspace: Workspace, month: str | None = None) -> CheckpointRef:
+    """The champion that a rollback goes back to: that of a month, or the one before the present one.
+
+    Raises:
+        NoInput: there is none.
+        ArtifactCorrupt: the registry is damaged.
+    """
     line = succession(read_registry(workspace))
-    if len(line) < 2:
+    if month is None:
+        if len(line) < 2:
+            raise NoInput(
+                f"{workspace.registry_file}: there is no earlier champion to go back to. Run: retrain status"
+            )
+        return line[-2]
+    target = next((ref for ref in reversed(line) if ref.month == month), None)
+    if target is None:
         raise NoInput(
-            f"{workspace.registry_file}: there is no earlier champion to go back to. Run: retrain status"
+            f"{workspace.registry_file}: no champion of {month} led to the present one; found "
+            f"{', '.join(ref.month for ref in line) or 'none'}. Run: retrain status"
         )
-    return promote(workspace, line[-2], action="rollback", by=by, reason=reason, verdict=None, at=at)
+    return target
 
 
 def roll_back_to(workspace: Workspace, month: str, *, by: str, reason: str, at: str) -> Registry:
@@ -109,15 +128,9 @@ def roll_back_to(workspace: Workspace, month: str, *, by: str, reason: str, at: 
         NoInput: no champion that led to the present one is of that month, or its weights were removed; nothing was written.
         ArtifactCorrupt, AccessDenied, CannotWrite: as `rollback`.
     """
+    rollback_target(workspace, month)
     registry = read_registry(workspace)
-    line = succession(registry)
-    months = [ref.month for ref in line]
-    if month not in months:
-        raise NoInput(
-            f"{workspace.registry_file}: no champion of {month} led to the present one; found "
-            f"{', '.join(months) or 'none'}. Run: retrain status"
-        )
-    history = registry.history
+    line, history = succession(registry), registry.history
     while line[-1].month != month:
         left = line.pop()
         history = (

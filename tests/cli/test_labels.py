@@ -388,6 +388,28 @@ def test_a_name_that_came_by_itself_before_the_rename_is_in_force_stops_the_mont
     done = call("run", "--month", "2026-04", "-w", promoted)
     assert done.code == 2
     assert "retrain labels merge 'billing' 'insurance'" in done.err
+    assert states(promoted)["billing"]["state"] == "in use, cannot be called 'insurance': undo that"
+
+
+def test_a_refused_months_label_that_a_later_rename_takes_the_name_of_is_told(refused: Path) -> None:
+    change(refused, "rename", "billing", "roaming", "--month", "2026-03")
+    done = call("run", "--month", "2026-03", "--until", "ingest", "-w", refused)
+    assert done.code == 0, done.err
+    assert (
+        "of 2026-02 have the label 'roaming', which is what label 'billing' is called from 2026-03"
+        in done.err
+    )
+
+
+def test_no_rollback_leads_to_a_model_of_label_changes_that_were_undone(promoted: Path) -> None:
+    change(promoted, "rename", "billing", "invoices")
+    ran(promoted)
+    assert call("promote", "2026-02", "-w", promoted).code == 0
+    assert change(promoted, "undo").code == 0
+    for words in (("rollback",), ("rollback", "--to", "2026-03")):
+        done = call(*words, "-w", promoted)
+        assert done.code == 2, words
+        assert "2026-03/001: was made with other label changes" in done.err
 
 
 @pytest.mark.parametrize("words", [("diagnose", "2026-03"), ("tune", "--month", "2026-03")])

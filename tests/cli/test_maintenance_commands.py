@@ -115,6 +115,20 @@ def test_doctor_without_a_workspace_names_init(tmp_path: Path) -> None:
     assert "Run: retrain init" in done.out
 
 
+def test_doctor_reads_the_configuration_that_it_is_given(promoted: Path) -> None:
+    (promoted / "other.yaml").write_text("gate: {min_rows: 100000}\n")
+    assert call("doctor", "--threads", "1", "-w", promoted).code == 0
+    done = call("doctor", "--threads", "1", "-c", promoted / "other.yaml")
+    assert done.code == 78
+    assert "at least 100000 needed" in done.out
+
+
+def test_doctor_tells_the_power_that_a_refused_month_found(refused: Path) -> None:
+    done = call("doctor", "--threads", "1", "-w", refused)
+    assert "golden rows:   2026-02: " in done.out
+    assert "prior golden rows show a drop of" in done.out
+
+
 def test_doctor_tells_a_workspace_that_others_may_write_to(promoted: Path) -> None:
     promoted.chmod(0o777)
     done = call("doctor", "--threads", "1", "--json", "-w", promoted)

@@ -55,6 +55,13 @@ def test_after_a_rollback_the_next_month_starts_from_the_older_champion_and_lear
     assert summary["months"] == ["2026-02", "2026-03"]
 
 
+def test_a_month_that_was_rolled_back_says_so_when_it_is_run_again(promoted: Path) -> None:
+    assert call("rollback", "-w", promoted).code == 0
+    done = call("run", "--month", "2026-02", "-w", promoted)
+    assert "2026-02 already done: promoted" in done.out
+    assert "rolled back since; to serve it again: retrain promote 2026-02/001 --reason WHY" in done.out
+
+
 def test_status_says_what_was_rolled_back(promoted: Path) -> None:
     assert "rolled back" not in call("status", "-w", promoted).out
     call("rollback", "-w", promoted)

@@ -7,11 +7,12 @@ import pytest
 import torch
 from transformers import FNetConfig, FNetForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
 
-from pipeline.errors import ArtifactCorrupt
+from pipeline.errors import ArtifactCorrupt, NoInput
 from pipeline.labels import LabelSet
 from pipeline.modeling.adoption import require_served_alike
 from pipeline.modeling.batches import Examples, encode, keyed_batches, padded_batches
 from pipeline.modeling.checkpoint import Classifier, load_classifier, new_classifier, save_classifier
+from pipeline.modeling.closed_labels import close_rows_
 from pipeline.modeling.prediction import logits
 from tests import toy
 
@@ -107,3 +108,20 @@ def test_a_model_whose_answers_do_not_depend_on_padding_is_batched_as_ever(
     assert "padding" not in caplog.text
     rows = encode(classifier.tokenizer, ["my parcel", *TEXTS[:20]], 16)
     assert len(list(padded_batches(classifier.tokenizer, rows))) == 1
+
+
+def test_a_head_with_rows_that_another_workspace_closed_is_refused(base: Path, tmp_path: Path) -> None:
+    classifier = new_classifier(str(base), LABELS, seed=0)
+    close_rows_(classifier.model, [1])
+    with pytest.raises(
+        ArtifactCorrupt, match="the rows of 'b' are closed, as the label was merged or retired"
+    ):
+        require_served_alike(saved(classifier, tmp_path / "closed"), TEXTS, 16)
+
+
+def test_pickled_weights_are_named_and_never_read(base: Path, tmp_path: Path) -> None:
+    folder = saved(new_classifier(str(base), LABELS, seed=0), tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    for read in (load_classifier, lambda folder: new_classifier(str(folder), LABELS, seed=0)):
+        with pytest.raises(NoInput, match=r"expected model\.safetensors, found pytorch_model\.bin: pickled"):
+            read(folder)

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.stages.as_tokens import ModelsEye
+from pipeline.config_loading import load_config
+from pipeline.month.run import month_context
+from pipeline.months import Month
+from pipeline.stages.as_tokens import ModelsEye, models_eye
+from pipeline.store.workspace import Workspace
 from tests import toy
 from tests.conftest import call
 
@@ -133,3 +137,12 @@ def test_texts_are_tokenised_a_few_at_a_time(eye: ModelsEye, monkeypatch: pytest
 def test_special_tokens_in_texts_are_told(launched: Path) -> None:
     log = ingested(launched, [row("invoice [SEP] charge"), row("fee [SEP] charge"), row("[CLS] fee")])[2]
     assert "are read as text: '[CLS]' in 1, '[SEP]' in 2" in log
+
+
+@pytest.mark.parametrize(("arm", "read"), [("joint", "base"), ("plain", "runs/2026-01/001")])
+def test_an_arm_that_trains_the_pretrained_model_reads_with_its_tokenizer(
+    launched: Path, arm: str, read: str
+) -> None:
+    config = load_config(launched / "retrain.yaml", overrides=[f"arm={arm}"])
+    context = month_context(Workspace(launched), config, Month(2026, 2))
+    assert str(launched / read) in models_eye(context).tokenizer.name_or_path

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import NoInput
-from pipeline.store.checkpoints import copy_checkpoint
+from pipeline.store.checkpoints import adopted_hash, copy_checkpoint
 from pipeline.store.hashing import checkpoint_hash
 
 from .samples import write_checkpoint
@@ -46,3 +46,22 @@ def test_a_link_in_a_circle_is_told(tmp_path: Path) -> None:
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
     with pytest.raises(NoInput, match="a link may lead in a circle"):
         copy_checkpoint(tmp_path / "a", tmp_path / "b")
+
+
+def test_what_a_trainer_left_beside_the_model_stays_behind_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "output"
+    write_checkpoint(source)
+    write_checkpoint(source / "checkpoint-500")
+    for name in ("optimizer.pt", "rng_state_0.pth", "training_args.bin", "pytorch_model.bin", "README.md"):
+        (source / name).write_bytes(b"x")
+    with caplog.at_level("INFO", logger="retrain"):
+        copy_checkpoint(source, tmp_path / "b")
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert "5 name(s) are no part of the model and stay behind: checkpoint-500, optimizer.pt," in caplog.text
+    assert checkpoint_hash(tmp_path / "b") == adopted_hash(source)

@@ -1,0 +1,55 @@
+"""Which months' feedback a month learns, and what there is to tell about the earlier ones."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.feedback import RawRecord
+from pipeline.label_changes import LabelChanges
+from pipeline.months import Month
+from pipeline.recorded.lineage import carried_months, why_not_learned
+from pipeline.stages.stage import RunContext
+from pipeline.store.stage_directory import read_stage
+
+logger = logging.getLogger("retrain")
+
+
+def months_learned(context: RunContext) -> list[Month]:
+    """The months whose feedback is learned: earlier ones that no champion learned first, then the month itself."""
+    if context.base is None or not context.config.ingest.carry_refused:
+        return [context.month]
+    record = read_stage(context.output("ingest"))
+    recorded: Any = record.config.get("months", ()) if record is not None else ()
+    carried = carried_months(context.workspace, context.base, context.month, recorded)
+    left_out = context.config.ingest.leave_out
+    return [*(month for month in carried if str(month) not in left_out), context.month]
+
+
+def tell_left_out(context: RunContext) -> None:
+    """Name the months that would have been learned along, had the configuration not left them out."""
+    if context.base is None or not context.config.ingest.carry_refused:
+        return
+    for month in carried_months(context.workspace, context.base, context.month):
+        if str(month) in context.config.ingest.leave_out:
+            logger.info(
+                "ingest: %s %s: its rows are left out (ingest.leave_out)",
+                month,
+                why_not_learned(context.workspace, month),
+            )
+
+
+def tell_taken_names(month: Month, records: Sequence[RawRecord], changes: LabelChanges) -> None:
+    """Warn where a month meant another label by a name than the one that a later rename gave the name to."""
+    fields = [record.fields for record in records if record.fields is not None]
+    for change in changes.changes:
+        count = sum(row.get("label") == change.to for row in fields)
+        if change.kind == "rename" and change.since > month and count:
+            logger.warning(
+                "ingest: %d row(s) of %s have the label %r, which is what label %r is called from %s on only: they are counted "
+                "for it. If they mean another one, rename it in their file",
+                count,
+                month,
+                change.to,
+                change.label,
+                change.since,
+            )
