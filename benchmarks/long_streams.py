@@ -3,7 +3,7 @@
 Each month of the short stream becomes several: one or two that bring new labels, and as many that bring only corrections
 and escalations. Of the fixed ones, some have 20 rows and hand the rest on; one is large, with up to 300 rows more that
 were held back from the launch, and at most 600; one returns to the launch's wordings. Of the corrections and escalations
-3% have a wrong label.
+3% have a wrong label. After two thirds of the months one label of the launch is retired.
 """
 
 import json
@@ -23,12 +23,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LongStream:
-    """Launch rows, and feedback and golden rows by month; the launch month has golden rows alone."""
+    """Launch rows, and feedback and golden rows by month; the launch month has golden rows alone.
+
+    `retired` is a label, and the first month in which it is retired; rows of it still come.
+    """
 
     launch: list[Row]
     feedback: dict[Month, list[Row]]
     golden: dict[Month, list[Row]]
     new_labels: dict[Month, list[str]]
+    retired: tuple[str, Month]
 
 
 def cut(source: Path, months: int, seed: int) -> LongStream:
@@ -71,7 +75,9 @@ def cut(source: Path, months: int, seed: int) -> LongStream:
             golden[month] = known_test[2 * part + 1 :: 2 * parts]
     fixed = [m for m in feedback if not new_labels[m]]
     _vary(feedback, fixed, old)
-    return LongStream(launch, _dated(_mislabelled(feedback, launch, new_labels, draw)), golden, new_labels)
+    told = _dated(_mislabelled(feedback, launch, new_labels, draw))
+    label = draw.choice(sorted({row["label"] for row in launch}))
+    return LongStream(launch, told, golden, new_labels, (label, sorted(feedback)[2 * months // 3]))
 
 
 def _vary(feedback: dict[Month, list[Row]], fixed: Sequence[Month], old: list[Row]) -> None:

@@ -34,10 +34,13 @@ from pipeline.experiments.backtest import ensure_launched, reading_from
 from pipeline.modeling.checkpoint import quiet_libraries
 from pipeline.month.run import run_month
 from pipeline.month.wish import Runtime, Wish
+from pipeline.months import Month
+from pipeline.operations.relabelling import change_label
 from pipeline.progress import silent
 from pipeline.recorded.scorecards import recorded_scorecard
 from pipeline.stages.evaluate import answers
 from pipeline.stages.stage import LaunchInput
+from pipeline.store.label_history import read_label_changes
 from pipeline.store.workspace import Workspace
 
 ARMS = ("default", "forced", "plain", "joint")
@@ -108,6 +111,8 @@ def run_arm(stream: LongStream, folder: Path, work: Path, arm: str, seed: int, l
     refused = []
     for month in months:
         started = time.process_time()
+        if month == stream.retired[1]:
+            retire(space, stream.retired)
         asked = Wish(promote=False) if month in waiting else wish
         outcome = run_month(space, config, month, wish=asked, runtime=runtime)
         if not outcome.already:
@@ -117,6 +122,13 @@ def run_arm(stream: LongStream, folder: Path, work: Path, arm: str, seed: int, l
             refused.append(str(month))
         print(f"{arm}: {month} {outcome.status} {'; '.join(outcome.reasons)}", flush=True)
     return measured(stream, space, arm, config, refused, seconds)
+
+
+def retire(space: Workspace, retired: tuple[str, Month]) -> None:
+    """Retire a label from a month on, once."""
+    label, month = retired
+    if not read_label_changes(space).retired(label):
+        change_label(space, "retire", label, None, month=month, by="benchmark", reason="retired", at=_now())
 
 
 def promote_again(space: Workspace, attempt: str) -> None:
@@ -142,9 +154,12 @@ def measured(
     refused: list[str],
     seconds: dict[str, float],
 ) -> Year:
-    """The last champion and the launch's model on all golden rows."""
+    """The last champion and the launch's model on all golden rows but those of the retired label."""
     golden = [
-        parse_golden(rows, name=str(month), where=str(month)) for month, rows in sorted(stream.golden.items())
+        parse_golden(
+            [row for row in rows if row["label"] != stream.retired[0]], name=str(month), where=str(month)
+        )
+        for month, rows in sorted(stream.golden.items())
     ]
     first, last = (_right(space, ref, golden, config) for ref in (str(LAUNCH), "champion"))
     changes = []

@@ -104,6 +104,19 @@ def test_three_labels_in_a_hundred_are_wrong(cutter: ModuleType, source: Path) -
     assert {row["kind"] for row in wrong} <= {"correction", "escalation"}
 
 
+@pytest.mark.parametrize("months", [12, 24])
+def test_a_label_of_the_launch_is_retired_after_two_thirds(
+    cutter: ModuleType, source: Path, months: int
+) -> None:
+    stream = cutter.cut(source, months, 1)
+    label, month = stream.retired
+    assert label in OLD
+    assert sorted(stream.feedback).index(month) == 2 * months // 3
+    assert any(
+        row["label"] == label for later, rows in stream.feedback.items() if later >= month for row in rows
+    )
+
+
 def test_what_is_written_is_what_was_cut(cutter: ModuleType, source: Path, tmp_path: Path) -> None:
     stream = cutter.cut(source, 12, 1)
     cutter.write(stream, tmp_path)
