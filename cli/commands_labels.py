@@ -114,6 +114,10 @@ def retire(
 
 
 def undo(
+    label: Annotated[
+        str | None,
+        typer.Argument(metavar="[LABEL]", help="Whose change it is; with it, again does nothing more."),
+    ] = None,
     reason: ReasonOption = "by hand",
     dry_run: DryRunOption = False,
     workspace: WorkspaceOption = None,
@@ -126,7 +130,9 @@ def undo(
         from pipeline.operations.relabelling import undo_label_change
         from pipeline.store.workspace import Workspace
 
-        done = undo_label_change(Workspace(root), by=who_asks(), reason=reason, at=_now(), dry_run=dry_run)
+        done = undo_label_change(
+            Workspace(root), label, by=who_asks(), reason=reason, at=_now(), dry_run=dry_run
+        )
     render.data(f"{'would be undone' if dry_run else 'undone'}: {done}")
 
 

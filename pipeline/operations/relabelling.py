@@ -15,7 +15,7 @@ from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.golden_sets import golden_files, read_golden
 from pipeline.recorded.lineage import ancestors, label_changes
 from pipeline.recorded.rows import labels_of, training_rows
-from pipeline.store.label_history import LabelEntry, add_label_entry
+from pipeline.store.label_history import LabelEntry, add_label_entry, read_label_history
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import read_registry
 from pipeline.store.workspace import Workspace
@@ -127,16 +127,33 @@ def change_label(
 
 
 def undo_label_change(
-    workspace: Workspace, *, by: str, reason: str, at: str, dry_run: bool = False
+    workspace: Workspace,
+    label: str | None = None,
+    *,
+    by: str,
+    reason: str,
+    at: str,
+    dry_run: bool = False,
 ) -> LabelChange:
     """Take back the newest change, as long as no champion was made with it.
 
+    Args:
+        label: which the change is of. With it a repetition, such as after a kill, does nothing more.
+
     Raises:
-        UsageError: it is in the champion, or there is none.
+        UsageError: it is in the champion, or of another label, or there is none.
         NoInput: there is no champion.
     """
     champion = _champion(workspace)
     changes = label_changes(workspace, ancestors(workspace, champion)).changes
+    if label is not None and not (changes and changes[-1].label == label):
+        undone = read_label_history(workspace).just_undone()
+        if undone is not None and undone.label == label:
+            return undone
+        raise UsageError(
+            f"label {label!r}: the newest change is {changes[-1] if changes else 'none'}, and the newest is undone first. "
+            "Run: retrain labels"
+        )
     if not changes:
         raise UsageError("there is no label change to undo. Run: retrain labels")
     newest = changes[-1]

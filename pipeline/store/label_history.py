@@ -44,6 +44,12 @@ class LabelHistory(Record):
                 stand.append(entry.change())
         return LabelChanges(tuple(stand))
 
+    def just_undone(self) -> LabelChange | None:
+        """The change that the newest entry took back; None where it is no undo."""
+        if not self.history or self.history[-1].action != "undo":
+            return None
+        return LabelHistory(history=self.history[:-1]).standing().changes[-1]
+
 
 def read_label_history(workspace: Workspace) -> LabelHistory:
     """The history; an empty one where no label was ever changed.

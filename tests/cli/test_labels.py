@@ -299,6 +299,21 @@ def test_an_undone_change_leaves_nothing_but_its_history(promoted: Path) -> None
     assert "label_changes" not in read(attempt / "ingest" / "summary.json")
 
 
+def test_undoing_the_change_of_a_label_again_does_nothing_more(promoted: Path) -> None:
+    change(promoted, "retire", "login")
+    change(promoted, "rename", "billing", "invoices")
+    done = change(promoted, "undo", "login")
+    assert done.code == 2
+    assert "the newest change is label 'billing' is called 'invoices'" in done.err
+    for _ in range(2):
+        done = change(promoted, "undo", "billing")
+        assert (done.code, done.out) == (
+            0,
+            "undone: label 'billing' is called 'invoices' from 2026-03 on\n",
+        )
+    assert states(promoted)["login"]["state"] == "retired from 2026-03 on"
+
+
 def test_a_rename_that_is_in_the_champion_is_taken_back_by_another(promoted: Path) -> None:
     change(promoted, "rename", "billing", "invoices", "--month", "2026-03")
     ran(promoted)
