@@ -98,13 +98,14 @@ def measured(words: list[str]) -> dict[str, float]:
 def write_checkpoint(folder: Path, data: Path) -> int:
     """MiniLM with a new head for the data's labels; returns the number of rows."""
     from pipeline.labels import LabelSet
-    from pipeline.modeling.checkpoint import new_classifier, quiet_libraries, save_classifier
+    from pipeline.modeling.checkpoint import quiet_libraries, save_learner
+    from pipeline.modeling.tasks.sequence_classification import new_classifier
     from pipeline.store.base_models import base_location
 
     quiet_libraries()
     rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
     labels = LabelSet(()).extended(row["label"] for row in rows)
-    save_classifier(new_classifier(base_location(MODEL, ROOT), labels, seed=0), folder)
+    save_learner(new_classifier(base_location(MODEL, ROOT), labels, seed=0), folder)
     return len(rows)
 
 

@@ -198,18 +198,18 @@ def predict(
     root = workspace_root(workspace, config_file)
     max_length = _max_length(root, config_file, override)
     prepare_torch(threads)
-    from pipeline.modeling.checkpoint import load_classifier
     from pipeline.modeling.device import choose_device
-    from pipeline.modeling.prediction import predict as label
+    from pipeline.modeling.tasks import load_learner
     from pipeline.recorded.lineage import require_sound
     from pipeline.store.workspace import Workspace
 
     space = Workspace(root)
     found = space.find(checkpoint)
     require_sound(space, found)
-    classifier = load_classifier(found.checkpoint)
-    classifier.model.to(choose_device(device))
-    for text, (name, confidence) in zip(lines, label(classifier, lines, max_length), strict=True):
+    learner = load_learner(found.checkpoint)
+    learner.model.to(choose_device(device))
+    answers = learner.month().answer(learner, lines, max_length)
+    for text, (name, confidence) in zip(lines, answers, strict=True):
         render.json_line({"text": text, "label": name, "confidence": round(confidence, 6)})
 
 

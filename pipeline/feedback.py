@@ -11,12 +11,10 @@ from typing import Literal, cast
 from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, shown
 
 Kind = Literal["correction", "escalation", "catalog", "launch"]
 FEEDBACK_KINDS = ("correction", "escalation", "catalog")
-MAX_TEXT_CHARACTERS = 20_000
-MAX_LABEL_CHARACTERS = 200
-MAX_SEQUENCE_CHARACTERS = 1_000_000
 _MEANT = "%#&@"
 """Punctuation, by its category, that says something: 5% is not 5, C# not C."""
 
@@ -53,12 +51,11 @@ _DECIMAL, _MINUS = "\N{DECIMAL SEPARATOR KEY SYMBOL}", "\N{MINUS SIGN}"
 """Stand for the marks that make another number; both are symbols, which stay."""
 _FRACTION = re.compile(r"(?<![\d.,])(\d+)[.,](?=\d+(?![.,]?\d))|(?<![\w.,])\.(?=\d+(?![.,]?\d))")
 _NEGATIVE = re.compile(r"(?<![\w.,])[-\u2010-\u2015](?=\.?\d)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled text. `created_at` is ISO 8601 in UTC; `kind` is `launch` for launch data."""
+    """A text and the answer to it, a label. `created_at` is ISO 8601 in UTC; `kind` is `launch` for launch data."""
 
     id: str
     created_at: str
@@ -143,6 +140,7 @@ def check_feedback(
     golden_alike: Collection[str] = (),
     set_aside: Collection[str] = (),
     changes: LabelChanges = NO_CHANGES,
+    task: RowTask = ONE_LABEL,
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -157,13 +155,14 @@ def check_feedback(
         golden_alike: texts that are golden rows to the model, as their tokens are the same; refused, too.
         set_aside: normalised texts of rows that the month itself made golden; they are passed over.
         changes: of labels; rows under an old name get the present one, rows of retired labels are refused.
+        task: what a row must hold.
     """
     rows: list[tuple[RawRecord, Row]] = []
     rejected: list[Rejection] = []
     seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
-            row = _feedback_row(record, month=month)
+            row = _feedback_row(record, task, month=month)
             if row is None or (set_aside and normalise(row.text) in set_aside):
                 continue
             _refuse_golden(row, golden_texts, golden_alike)
@@ -174,10 +173,12 @@ def check_feedback(
             rejected.append(Rejection(record.file, record.line, str(problem), record.fields, retired))
             continue
         rows.append((record, row))
-    known = labels.extended(row.label for _, row in rows if row.kind == "catalog")
+    known = labels.extended(
+        name for _, row in rows if row.kind == "catalog" for name in task.labels(row.label)
+    )
     accepted: list[Row] = []
     for record, row in rows:
-        if row.label in known:
+        if all(name in known for name in task.labels(row.label)):
             accepted.append(row)
         else:
             rejected.append(
@@ -205,17 +206,6 @@ def _present_label(row: Row, changes: LabelChanges) -> str:
     return changes.name_of(row.label)
 
 
-def label_problem(label: str) -> str | None:
-    """Why a text cannot be a label's name; None where it can."""
-    if not label.strip() or label != label.strip():
-        return "expected text that is not empty, without white space around it"
-    if len(label) > MAX_LABEL_CHARACTERS:
-        return f"{len(label)} characters, at most {MAX_LABEL_CHARACTERS}"
-    if _CONTROL.search(label) or "\n" in label or "\t" in label:
-        return "holds a control character"
-    return None
-
-
 def check_launch(
     records: Iterable[RawRecord],
     *,
@@ -223,12 +213,14 @@ def check_launch(
     golden_texts: Collection[str],
     golden_alike: Collection[str] = (),
     labels: LabelSet | None = None,
+    task: RowTask = ONE_LABEL,
 ) -> CheckedRows:
     """Turn raw launch records (`text`, `label`, `id` optional) into rows.
 
     Args:
         golden_texts, golden_alike: as for `check_feedback`.
         labels: the label set of an adopted checkpoint; None when the rows define it (sorted by name).
+        task: what a row must hold.
     """
     rows: list[Row] = []
     rejected: list[Rejection] = []
@@ -236,8 +228,8 @@ def check_launch(
     for record in records:
         try:
             fields = _fields(record)
-            row = _row(fields, kind="launch", created_at=_written(month.start))
-            if labels is not None and row.label not in labels:
+            row = _row(fields, task, kind="launch", created_at=_written(month.start))
+            if labels is not None and not all(name in labels for name in task.labels(row.label)):
                 raise _RowProblem(f"unknown label {row.label!r}: {_known_instead(labels)}")
             _refuse_golden(row, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
@@ -245,7 +237,11 @@ def check_launch(
             rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
             continue
         rows.append(row)
-    known = labels if labels is not None else LabelSet(()).extended(row.label for row in rows)
+    known = (
+        labels
+        if labels is not None
+        else LabelSet(()).extended(name for row in rows for name in task.labels(row.label))
+    )
     return CheckedRows(tuple(rows), known, tuple(rejected))
 
 
@@ -259,16 +255,16 @@ def _known_instead(labels: LabelSet) -> str:
     )
 
 
-def check_sequences(records: Iterable[RawRecord]) -> CheckedRows:
-    """Turn raw records (`text`, `id` optional) into rows without a label, for a language model."""
+def check_sequences(records: Iterable[RawRecord], *, task: RowTask = TEXT_ALONE) -> CheckedRows:
+    """Turn raw records (what the task asks for, `id` optional) into rows without a month, for a Fisher by hand."""
     rows: list[Row] = []
     rejected: list[Rejection] = []
     seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             fields = _fields(record)
-            text = _text(fields, "text", MAX_SEQUENCE_CHARACTERS)
-            row = Row(_row_id(fields, text), "", "launch", text, "")
+            text, answer = _content(fields, task)
+            row = Row(_row_id(fields, text), "", "launch", text, answer)
             _refuse_repeated(row, record, seen_ids)
         except _RowProblem as problem:
             rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
@@ -277,7 +273,7 @@ def check_sequences(records: Iterable[RawRecord]) -> CheckedRows:
     return CheckedRows(tuple(rows), LabelSet(()), tuple(rejected))
 
 
-def _feedback_row(record: RawRecord, *, month: Month) -> Row | None:
+def _feedback_row(record: RawRecord, task: RowTask, *, month: Month) -> Row | None:
     fields = _fields(record)
     moment = _created_at(fields)
     if moment is not None and moment not in month:
@@ -288,8 +284,8 @@ def _feedback_row(record: RawRecord, *, month: Month) -> Row | None:
         raise _RowProblem("created_at is absent, and the source's path does not name the month")
     kind = fields.get("kind")
     if kind not in FEEDBACK_KINDS:
-        raise _RowProblem(f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, found {_shown(kind)}")
-    return _row(fields, kind=cast(Kind, kind), created_at=_written(moment or month.start))
+        raise _RowProblem(f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, found {shown(kind)}")
+    return _row(fields, task, kind=cast(Kind, kind), created_at=_written(moment or month.start))
 
 
 def _fields(record: RawRecord) -> Mapping[str, object]:
@@ -298,12 +294,15 @@ def _fields(record: RawRecord) -> Mapping[str, object]:
     return record.fields
 
 
-def _row(fields: Mapping[str, object], *, kind: Kind, created_at: str) -> Row:
-    text = _text(fields, "text", MAX_TEXT_CHARACTERS)
-    label = _text(fields, "label", MAX_LABEL_CHARACTERS)
-    problem = label_problem(label)
+def _content(fields: Mapping[str, object], task: RowTask) -> tuple[str, str]:
+    problem = task.problem(fields)
     if problem is not None:
-        raise _RowProblem(f"label: {problem}")
+        raise _RowProblem(problem)
+    return task.read(fields)
+
+
+def _row(fields: Mapping[str, object], task: RowTask, *, kind: Kind, created_at: str) -> Row:
+    text, label = _content(fields, task)
     return Row(_row_id(fields, kind, created_at, text, label), created_at, kind, text, label)
 
 
@@ -313,17 +312,8 @@ def _row_id(fields: Mapping[str, object], *content: str) -> str:
     if row_id is None or row_id == "":
         row_id = hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
     if not isinstance(row_id, str | int):
-        raise _RowProblem(f"id: expected text, found {_shown(row_id)}")
+        raise _RowProblem(f"id: expected text, found {shown(row_id)}")
     return str(row_id)
-
-
-def _text(fields: Mapping[str, object], name: str, limit: int) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise _RowProblem(f"{name}: expected text that is not empty, found {_shown(value)}")
-    if len(value) > limit:
-        raise _RowProblem(f"{name}: {len(value)} characters, at most {limit}")
-    return value.strip()
 
 
 def _created_at(fields: Mapping[str, object]) -> datetime | None:
@@ -336,13 +326,13 @@ def _created_at(fields: Mapping[str, object]) -> datetime | None:
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            raise _RowProblem(f"created_at: expected ISO 8601, found {_shown(value)}") from None
+            raise _RowProblem(f"created_at: expected ISO 8601, found {shown(value)}") from None
     else:
-        raise _RowProblem(f"created_at: expected ISO 8601, found {_shown(value)}")
+        raise _RowProblem(f"created_at: expected ISO 8601, found {shown(value)}")
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
-        raise _RowProblem(f"created_at: {_shown(value)} is out of range in UTC") from None
+        raise _RowProblem(f"created_at: {shown(value)} is out of range in UTC") from None
 
 
 def _written(moment: datetime) -> str:
@@ -370,8 +360,3 @@ def _refuse_repeated(row: Row, record: RawRecord, seen: dict[str, RawRecord]) ->
         assert record.fields is not None
         what = f"id {row.id!r}" if record.fields.get("id") not in (None, "") else "the same row without an id"
         raise _RowProblem(f"{what} repeats {first.file} line {first.line}")
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

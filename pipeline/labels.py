@@ -73,6 +73,9 @@ class LabelSet:
         return name in self.ids
 
 
+NO_LABELS = LabelSet(())
+
+
 def _table(value: object, key: str, where: str) -> Mapping[Any, Any]:
     if value is None:
         return {}

@@ -4,16 +4,22 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.feedback import Row
+from pipeline.row_task import ONE_LABEL, RowTask
 from pipeline.sampling import rank
 
 
 def replay_memory(
-    tables: Sequence[Sequence[Row]], *, launch_rows: int, month_rows: int, seed: int
+    tables: Sequence[Sequence[Row]],
+    *,
+    launch_rows: int,
+    month_rows: int,
+    seed: int,
+    task: RowTask = ONE_LABEL,
 ) -> list[Row]:
     """Choose the rows to replay from the training tables of a line of descent.
 
-    Each place goes to the label with the fewest rows in the memory so far, so that rare labels are kept;
-    within a label rows are taken by a hash of seed and id. A later table never pushes earlier rows out,
+    Each place goes to the group, such as a label, with the fewest rows in the memory so far, so that rare labels are kept;
+    within a group rows are taken by a hash of seed and id. A later table never pushes earlier rows out,
     so a month's memory is last month's and at most `month_rows` more.
 
     Args:
@@ -21,6 +27,7 @@ def replay_memory(
         launch_rows: places for the launch.
         month_rows: places for each later table.
         seed: of the choice.
+        task: says which rows are of one group.
 
     Returns:
         The rows, table by table; a row that occurs again, of the same id and text, is chosen once.
@@ -32,17 +39,17 @@ def replay_memory(
         waiting: dict[str, list[Row]] = {}
         for row in sorted(rows, key=lambda row: rank(row.id, seed=seed, purpose="replay"), reverse=True):
             if row.key not in taken:
-                waiting.setdefault(row.label, []).append(row)
+                waiting.setdefault(task.group(row.label), []).append(row)
         for _ in range(launch_rows if index == 0 else month_rows):
             if not waiting:
                 break
-            label = min(waiting, key=lambda name: (counts[name], name))
-            row = waiting[label].pop()
-            if not waiting[label]:
-                del waiting[label]
+            group = min(waiting, key=lambda name: (counts[name], name))
+            row = waiting[group].pop()
+            if not waiting[group]:
+                del waiting[group]
             memory.append(row)
             taken.add(row.key)
-            counts[label] += 1
+            counts[group] += 1
     return memory
 
 

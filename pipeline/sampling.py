@@ -5,10 +5,17 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from pipeline.feedback import Row, normalise
+from pipeline.row_task import ONE_LABEL, RowTask
 
 
 def hold_out(
-    rows: Sequence[Row], fraction: float, *, seed: int, purpose: str, learned: Collection[str] = ()
+    rows: Sequence[Row],
+    fraction: float,
+    *,
+    seed: int,
+    purpose: str,
+    learned: Collection[str] = (),
+    task: RowTask = ONE_LABEL,
 ) -> tuple[list[Row], list[Row]]:
     """Split rows into (kept, held out): `round(n * fraction)` rows, chosen by a hash of seed, purpose and id.
 
@@ -17,11 +24,16 @@ def hold_out(
     """
     count = min(round(len(rows) * fraction), max(len(rows) - 1, 0))
     ranked = sorted(rows, key=lambda row: rank(row.id, seed=seed, purpose=purpose))
-    return _split(rows, [[row] for row in ranked[:count]], learned)
+    return _split(rows, [[row] for row in ranked[:count]], learned, task)
 
 
 def set_aside(
-    rows: Sequence[Row], fraction: float, *, seed: int, learned: Collection[str] = ()
+    rows: Sequence[Row],
+    fraction: float,
+    *,
+    seed: int,
+    learned: Collection[str] = (),
+    task: RowTask = ONE_LABEL,
 ) -> tuple[list[Row], list[Row]]:
     """Split rows into (kept, golden), at most `round(n * fraction)`, so that no text is on both sides.
 
@@ -37,17 +49,17 @@ def set_aside(
         if len(same_text[text]) <= left:
             chosen.append(same_text[text])
             left -= len(same_text[text])
-    return _split(rows, chosen, learned)
+    return _split(rows, chosen, learned, task)
 
 
 def _split(
-    rows: Sequence[Row], chosen: Iterable[Sequence[Row]], learned: Collection[str]
+    rows: Sequence[Row], chosen: Iterable[Sequence[Row]], learned: Collection[str], task: RowTask
 ) -> tuple[list[Row], list[Row]]:
     """Take the chosen groups out, but for one that would leave a label of `learned` without a row."""
-    remaining = Counter(row.label for row in rows)
+    remaining = Counter(name for row in rows for name in task.labels(row.label))
     taken: set[str] = set()
     for group in chosen:
-        labels = Counter(row.label for row in group)
+        labels = Counter(name for row in group for name in task.labels(row.label))
         if any(label in learned and remaining[label] <= count for label, count in labels.items()):
             continue
         remaining -= labels

@@ -101,6 +101,8 @@ def test_a_later_row_of_the_same_id_is_another_row_unless_its_text_is_the_same()
             for i in range(6)
         ]
 
-    places = {"launch_rows": 6, "month_rows": 6}
-    assert len(replay_memory([numbered("x"), numbered("y")], **places, seed=0)) == 12
-    assert len(replay_memory([numbered("x"), numbered("x")], **places, seed=0)) == 6
+    def chosen(*tables: list[Row]) -> int:
+        return len(replay_memory(tables, launch_rows=6, month_rows=6, seed=0))
+
+    assert chosen(numbered("x"), numbered("y")) == 12
+    assert chosen(numbered("x"), numbered("x")) == 6

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from pipeline.errors import BadData
 from pipeline.label_changes import LabelChanges
+from pipeline.row_task import ONE_LABEL, RowTask
 
 _SHOWN_PROBLEMS = 20
 
@@ -38,10 +39,12 @@ def present_golden(golden: GoldenSet, changes: LabelChanges) -> GoldenSet:
     return replace(golden, rows=tuple(rows))
 
 
-def parse_golden(records: Sequence[Mapping[str, object]], *, name: str, where: str) -> GoldenSet:
+def parse_golden(
+    records: Sequence[Mapping[str, object]], *, name: str, where: str, task: RowTask = ONE_LABEL
+) -> GoldenSet:
     """Check decoded rows and make a golden set of them; fields other than the four are left aside.
 
-    `text` and `label` are required. An `id` that is absent, null or empty is made from text and label, so
+    What the task's rows must hold is required, such as `text` and `label`. An `id` that is absent, null or empty is made from text and label, so
     that it is the same in every run; a whole number is taken as text. White space around text and label is
     dropped, as it is from feedback. An absent or null `slice` becomes
     ''. An empty file gives an empty set, which the gate refuses.
@@ -50,6 +53,7 @@ def parse_golden(records: Sequence[Mapping[str, object]], *, name: str, where: s
         records: one mapping per row, in file order.
         name: the month, or the file's stem.
         where: the path that messages name.
+        task: what a row must hold.
 
     Raises:
         BadData: with the row number (from 1) and the problem of every bad row; of many, the first 20.
@@ -58,11 +62,11 @@ def parse_golden(records: Sequence[Mapping[str, object]], *, name: str, where: s
     problems: list[str] = []
     row_of_id: dict[str, int] = {}
     for number, record in enumerate(records, start=1):
-        found = _problems(record)
+        found = _problems(record, task)
         if found:
             problems.extend(f"row {number}: {problem}" for problem in found)
             continue
-        row = _row(record)
+        row = _row(record, task)
         if row.id in row_of_id:
             same = f"id {row.id!r}" if _has_id(record) else "text and label"
             problems.append(f"row {number}: the same {same} as row {row_of_id[row.id]}; each must occur once")
@@ -74,11 +78,11 @@ def parse_golden(records: Sequence[Mapping[str, object]], *, name: str, where: s
     return GoldenSet(name, tuple(rows))
 
 
-def _problems(record: Mapping[str, object]) -> list[str]:
+def _problems(record: Mapping[str, object], task: RowTask) -> list[str]:
     found = []
-    for field in ("text", "label", "id", "slice"):
+    for field in (*task.fields, "id", "slice"):
         value = record.get(field)
-        required = field in ("text", "label")
+        required = field in task.fields
         if value is None:
             if required:
                 found.append(f"{field!r} is missing")
@@ -101,8 +105,8 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _row(record: Mapping[str, object]) -> GoldenRow:
-    text, label = str(record["text"]).strip(), str(record["label"]).strip()
+def _row(record: Mapping[str, object], task: RowTask) -> GoldenRow:
+    text, label = task.read(record)
     made = sha256(f"{text}\0{label}".encode()).hexdigest()[:16]
     row_id = str(record["id"]) if _has_id(record) else made
     return GoldenRow(row_id, text, label, str(record.get("slice") or ""))

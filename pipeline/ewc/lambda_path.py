@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from pipeline.ewc.fisher.columns import Scored
+
 Tensors = Mapping[str, Tensor]
 
 
@@ -83,9 +85,7 @@ def second_order_change(fisher: Tensors, change: Tensors, months: float = 1.0) -
     return 0.5 * weighted_square(fisher, change) / months
 
 
-def directional_change(
-    logits: Tensor, nearby: Tensor, label_ids: Tensor, *, step: float
-) -> tuple[float, float]:
+def directional_change(scored: Scored, nearby: Tensor, *, step: float) -> tuple[float, float]:
     """First and second order of the mean loss along a change d, without the diagonal's loss.
 
     With v = J d the change of the logits: the slope is mean (p - y)^T v, and the curvature is
@@ -93,22 +93,23 @@ def directional_change(
     the diagonal's, many weights pull the same way, which a diagonal cannot see.
 
     Args:
-        logits: [N, C] at theta*.
-        nearby: [N, C] at theta* + step * d.
-        label_ids: [N].
+        scored: N examples' logits at theta*, with labels.
+        nearby: [N, S, C], the logits at theta* + step * d.
         step: small against 1, so that (nearby - logits) / step is J d.
 
     Returns:
-        Slope and curvature, in nats.
+        Slope and curvature, in nats an example, summed over its scored positions.
 
     Source: Martens 2020, "New insights and perspectives on the natural gradient method", section 9.2.
     """
-    p = logits.double().softmax(dim=1)
-    v = (nearby.double() - logits.double()) / step
-    mean = (p * v).sum(dim=1)
-    slope = mean - v[torch.arange(len(v)), label_ids]
-    curvature = (p * v.square()).sum(dim=1) - mean.square()
-    return float(slope.mean()), 0.5 * float(curvature.mean())
+    assert scored.labels is not None
+    p = scored.logits.double().softmax(dim=-1)
+    v = (nearby.double() - scored.logits.double()) / step
+    mean = (p * v).sum(dim=-1)
+    slope = mean - v.gather(-1, scored.labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    curvature = (p * v.square()).sum(dim=-1) - mean.square()
+    counted = scored.mask.double()
+    return float((slope * counted).sum(dim=1).mean()), 0.5 * float((curvature * counted).sum(dim=1).mean())
 
 
 def balanced_lambda(new_fisher: Tensors, weights: Tensors, change: Tensors) -> float:

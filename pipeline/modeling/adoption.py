@@ -11,8 +11,9 @@ import transformers
 from pipeline.errors import ArtifactCorrupt
 from pipeline.ewc.closed_rows import closed_in
 from pipeline.modeling.batches import encode, takes_no_padding
-from pipeline.modeling.checkpoint import Classifier, load_classifier, longest_text
-from pipeline.modeling.prediction import predict
+from pipeline.modeling.checkpoint import longest_text
+from pipeline.modeling.task import Learner
+from pipeline.modeling.tasks import load_learner
 
 MOST_TEXTS, BATCH, TOLERANCE = 32, 8, 0.01
 """Texts that are tried, how many at once, and by how much a probability may differ."""
@@ -31,7 +32,7 @@ def require_served_alike(folder: Path, texts: Sequence[str], max_length: int) ->
             load it.
     """
     _require_names(folder / "config.json")
-    classifier = load_classifier(folder)
+    classifier = load_learner(folder)
     _require_open(classifier, folder)
     length = min(max_length, longest_text(classifier.model) or max_length)
     served = _served(folder)
@@ -51,7 +52,7 @@ def require_served_alike(folder: Path, texts: Sequence[str], max_length: int) ->
     tried = [
         text for text, a, b in zip(chosen, ours_ids, theirs_ids, strict=True) if list(a) == list(b)
     ] or chosen
-    ours = predict(classifier, tried, max_length)
+    ours = classifier.month().answer(classifier, tried, max_length)
     options = {"truncation": True, "max_length": length, "function_to_apply": "softmax"}
     ways = [("one at a time", 1), (f"{BATCH} at a time", BATCH)]
     if takes_no_padding(classifier.tokenizer):
@@ -86,7 +87,7 @@ def _require_names(file: Path) -> None:
         )
 
 
-def _require_open(classifier: Classifier, folder: Path) -> None:
+def _require_open(classifier: Learner, folder: Path) -> None:
     """Refuse a head with rows that were closed: which labels they were is known in the workspace that closed them alone."""
     closed = {i for ids in closed_in(dict(classifier.model.named_parameters())).values() for i in ids}
     if closed:

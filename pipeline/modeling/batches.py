@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -15,34 +15,60 @@ from pipeline.ewc.fisher.batching import batches_by_length
 
 MOST_TOKENS = 32 * 64
 """Tokens of a Fisher batch, padding included, where memory allows it."""
-_IGNORED = -100
+IGNORED = -100
+"""The target of a token that is not scored."""
 Encoded = list[int]
 """The token ids of one text, with special tokens, without padding."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Tokenised rows: ids decide the order of training, `encoded` and `label_ids` are what is learned."""
+    """Tokenised rows: ids decide the order of training, `encoded` is what is read, `targets` what is to be said.
+
+    A row's target is the id of its label alone; or, `per_token`, an id for each of its tokens, -100 where none is scored.
+    """
 
     ids: tuple[str, ...]
     encoded: tuple[Encoded, ...]
-    label_ids: tuple[int, ...]
+    targets: tuple[tuple[int, ...], ...]
+    per_token: bool = False
+
+    @classmethod
+    def of_labels(cls, ids: Iterable[str], encoded: Iterable[Encoded], label_ids: Iterable[int]) -> Examples:
+        """Rows of one label each."""
+        return cls(tuple(ids), tuple(encoded), tuple((label_id,) for label_id in label_ids))
+
+    @property
+    def label_ids(self) -> tuple[int, ...]:
+        """The label of each row, of rows that have one each."""
+        return tuple(label_id for (label_id,) in self.targets)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __add__(self, other: Examples) -> Examples:
-        return Examples(self.ids + other.ids, self.encoded + other.encoded, self.label_ids + other.label_ids)
+        return Examples(
+            self.ids + other.ids,
+            self.encoded + other.encoded,
+            self.targets + other.targets,
+            self.per_token or other.per_token,
+        )
+
+    def at(self, positions: Sequence[int]) -> Examples:
+        """The rows at some positions, in their order."""
+        return Examples(
+            tuple(self.ids[place] for place in positions),
+            tuple(self.encoded[place] for place in positions),
+            tuple(self.targets[place] for place in positions),
+            self.per_token,
+        )
 
     def again(self, counts: Sequence[int]) -> tuple[Examples, list[int]]:
         """Rows to have more than once: each as often as its count, under ids of its own, and their positions."""
         places = [(index, time) for index, count in enumerate(counts) for time in range(count)]
-        rows = Examples(
-            tuple(f"{self.ids[index]}\0{time}" for index, time in places),
-            tuple(self.encoded[index] for index, _ in places),
-            tuple(self.label_ids[index] for index, _ in places),
-        )
-        return rows, [index for index, _ in places]
+        positions = [index for index, _ in places]
+        ids = tuple(f"{self.ids[index]}\0{time}" for index, time in places)
+        return replace(self.at(positions), ids=ids), positions
 
 
 def encode(tokenizer: Any, texts: Sequence[str], max_length: int | None) -> list[Encoded]:
@@ -111,6 +137,16 @@ def pad(tokenizer: Any, rows: Sequence[Encoded]) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": mask}
 
 
+def padded_targets(targets: Sequence[Sequence[int]], *, per_token: bool) -> Tensor:
+    """Targets of some rows, int64: [B] of one label each, or [B, T], -100 where a row has ended."""
+    if not per_token:
+        return torch.tensor([label_id for (label_id,) in targets], dtype=torch.int64)
+    padded = torch.full((len(targets), max(map(len, targets))), IGNORED, dtype=torch.int64)
+    for index, ids in enumerate(targets):
+        padded[index, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    return padded
+
+
 def padded_batches(
     tokenizer: Any, rows: Sequence[Encoded], *, batch_size: int = 64
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
@@ -130,7 +166,7 @@ def keyed_batches(
 ) -> Iterator[dict[str, Tensor]]:
     """Padded batches of like length, in seeded order, with what the Fisher needs of each example.
 
-    `labels` [B] are class ids, `example_keys` [B] come from the rows' ids, so that a random draw belongs to
+    `labels` are the targets, [B] or [B, T]; `example_keys` [B] come from the rows' ids, so that a random draw belongs to
     its row wherever it stands. A batch holds at most `max_tokens` tokens with padding.
     """
     lengths = [len(ids) for ids in examples.encoded]
@@ -140,15 +176,6 @@ def keyed_batches(
         keys = [int.from_bytes(hashlib.sha256(examples.ids[p].encode()).digest()[:7]) for p in positions]
         yield {
             **batch,
-            "labels": torch.tensor([examples.label_ids[p] for p in positions], dtype=torch.int64),
+            "labels": padded_targets([examples.targets[p] for p in positions], per_token=examples.per_token),
             "example_keys": torch.tensor(keys, dtype=torch.int64),
         }
-
-
-def keyed_sequences(
-    tokenizer: Any, examples: Examples, *, seed: int, max_tokens: int = MOST_TOKENS
-) -> Iterator[dict[str, Tensor]]:
-    """`keyed_batches` of texts without a label: `labels` [B, T] are the tokens themselves, -100 at padding."""
-    for batch in keyed_batches(tokenizer, examples, seed=seed, max_tokens=max_tokens):
-        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, _IGNORED)
-        yield {**batch, "labels": labels}

@@ -1,4 +1,4 @@
-"""Load and save sequence classifiers and their tokenizers, and load language models, safely.
+"""Load and save models of any task and their tokenizers, safely.
 
 Only safetensors weights are read and no code that comes with a checkpoint is run.
 """
@@ -7,23 +7,17 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput, RetrainError
-from pipeline.labels import LabelSet
-from pipeline.modeling.soundness import (
-    ensure_padding,
-    require_sound_config,
-    require_vocabulary,
-    see_to_padding,
-)
+from pipeline.modeling.soundness import require_sound_config, require_vocabulary
+from pipeline.modeling.task import Learner
 from pipeline.store.checkpoints import refuse_adapter
 from pipeline.store.hashing import require_safetensors
 
@@ -33,78 +27,6 @@ _FORMER_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".atten
 """Causal masks that early releases of transformers saved with GPT-2's kind."""
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A model with its tokenizer and its labels; the three always travel together."""
-
-    model: Any
-    tokenizer: Any
-    labels: LabelSet
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A causal language model with its tokenizer."""
-
-    model: Any
-    tokenizer: Any
-
-
-def new_classifier(location: str, labels: LabelSet, *, seed: int) -> Classifier:
-    """A pretrained encoder with a new, seeded head for the labels, also where it comes with a head of its own.
-
-    Raises:
-        NoInput: when the model is neither a folder nor to be had from the Hub.
-        ArtifactCorrupt: when it is damaged, or its tokenizer does not belong to it.
-    """
-    _refuse_code(Path(location))
-    require_sound_config(Path(location))
-    torch.manual_seed(seed)
-    with _load_errors(location):
-        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            location,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels.names)),
-            label2id=labels.ids,
-            problem_type="single_label_classification",
-            dtype=torch.float32,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-        _renew_head(model, info, location, seed)
-    ensure_padding(model, tokenizer, where=location)
-    require_vocabulary(model, tokenizer, where=location)
-    with _load_errors(location):
-        see_to_padding(model, tokenizer, longest_text(model), where=location)
-    _read_as_text(tokenizer)
-    return Classifier(model, tokenizer, labels)
-
-
-def _renew_head(model: Any, info: dict[str, Any], location: str, seed: int) -> None:
-    """Make the head anew where the base brought one, and refuse an encoder that does not fit its config."""
-    encoder = f"{model.base_model_prefix}."
-    unfit = sorted(str(item[0]) for item in info["mismatched_keys"] if str(item[0]).startswith(encoder))
-    if unfit:
-        raise ArtifactCorrupt(
-            f"{location}: the weights do not fit config.json: {', '.join(unfit[:3])}{' ...' if len(unfit) > 3 else ''}"
-        )
-    absent = {str(name) for name in info["missing_keys"]}
-    brought = [
-        name for name, _ in model.named_parameters() if not name.startswith(encoder) and name not in absent
-    ]
-    if brought:
-        logger.info("%s comes with a head of its own, which is left out: the labels get a new one", location)
-        torch.manual_seed(seed)
-        fresh = dict(type(model)(model.config).named_parameters())
-        with torch.no_grad():
-            for name, weights in model.named_parameters():
-                if not name.startswith(encoder):
-                    weights.copy_(fresh[name])
-
-
 def load_tokenizer(location: Path | str) -> Any:
     """A classifier's tokenizer alone.
 
@@ -112,49 +34,15 @@ def load_tokenizer(location: Path | str) -> Any:
         location: a checkpoint's folder; or a Hub name.
 
     Raises:
-        NoInput: there is no such folder, or no such name on the Hub. ArtifactCorrupt: as `load_classifier`.
+        NoInput: there is no such folder, or no such name on the Hub. ArtifactCorrupt: as `load_model`.
     """
     local = isinstance(location, Path)
     if local:
         _require_checkpoint(Path(location))
-    with _load_errors(str(location)):
+    with load_errors(str(location)):
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False, local_files_only=local)
-    _read_as_text(tokenizer)
+    read_as_text(tokenizer)
     return tokenizer
-
-
-def load_classifier(folder: Path) -> Classifier:
-    """A finished checkpoint from its folder, in fp32 and eval mode.
-
-    Raises:
-        NoInput: when the folder holds no checkpoint.
-        ArtifactCorrupt: when weights are damaged, missing or surplus, or the labels do not fit.
-    """
-    file = folder / "config.json"
-    _require_checkpoint(folder)
-    labels = LabelSet.from_config(json.loads(file.read_text(encoding="utf-8")), where=str(file))
-    model, tokenizer = load_model(
-        folder,
-        AutoModelForSequenceClassification,
-        id2label=dict(enumerate(labels.names)),
-        label2id=dict(labels.ids),
-    )
-    _require_one_label_each(model.config, file)
-    ensure_padding(model, tokenizer, where=str(folder))
-    with _load_errors(str(folder)):
-        see_to_padding(model, tokenizer, longest_text(model), where=str(folder))
-    _read_as_text(tokenizer)
-    return Classifier(model, tokenizer, labels)
-
-
-def _require_one_label_each(config: Any, file: Path) -> None:
-    """Refuse heads whose answers mean something else than the label of the highest logit."""
-    problem = getattr(config, "problem_type", None)
-    if problem not in (None, "single_label_classification"):
-        raise ArtifactCorrupt(
-            f"{file}: problem_type is {problem!r}, expected single_label_classification. Its answers are no single "
-            "labels; fine-tune a classifier of one label each"
-        )
 
 
 def longest_text(model: Any) -> int | None:
@@ -196,20 +84,6 @@ def architectures(folder: Path) -> tuple[str, ...]:
     return tuple(str(name) for name in named) if isinstance(named, list) else ()
 
 
-def load_language_model(folder: Path) -> LanguageModel:
-    """A causal language model from its folder, in fp32 and eval mode.
-
-    Raises:
-        NoInput: when the folder holds no checkpoint.
-        ArtifactCorrupt: when weights are damaged, missing or surplus.
-    """
-    model, tokenizer = load_model(folder, AutoModelForCausalLM)
-    if tokenizer.pad_token is None and tokenizer.eos_token is None:
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # masked, so any token will do
-    ensure_padding(model, tokenizer, where=str(folder))
-    return LanguageModel(model, tokenizer)
-
-
 def load_model(folder: Path, kind: Any, **options: Any) -> tuple[Any, Any]:
     """A model of one of transformers' Auto classes and its tokenizer, proven to belong together, in fp32 and eval mode.
 
@@ -219,7 +93,7 @@ def load_model(folder: Path, kind: Any, **options: Any) -> tuple[Any, Any]:
     """
     _require_checkpoint(folder)
     require_sound_config(folder)
-    with _load_errors(str(folder)):
+    with load_errors(str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         model, info = kind.from_pretrained(
             folder,
@@ -262,6 +136,32 @@ def _head_names(model: Any) -> set[str]:
     return {name for name, _ in model.named_parameters() if not name.startswith(encoder)}
 
 
+def load_pretrained(location: str, kind: Any, **options: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """A pretrained model of one of transformers' Auto classes, whose head may be made anew, its tokenizer and loading info.
+
+    Args:
+        location: a folder or a Hub name.
+
+    Raises:
+        NoInput: when it is neither a folder nor to be had from the Hub.
+        ArtifactCorrupt: when it is damaged.
+    """
+    _refuse_code(Path(location))
+    require_sound_config(Path(location))
+    with load_errors(location):
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
+        model, info = kind.from_pretrained(
+            location,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+    return model, tokenizer, info
+
+
 def _require_checkpoint(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         refuse_adapter(folder)
@@ -274,10 +174,10 @@ def _require_checkpoint(folder: Path) -> None:
         )
 
 
-def save_classifier(classifier: Classifier, folder: Path) -> None:
+def save_learner(learner: Learner, folder: Path) -> None:
     """Write config, weights (safetensors) and tokenizer into an existing folder."""
-    classifier.model.save_pretrained(folder, safe_serialization=True)
-    classifier.tokenizer.save_pretrained(folder)
+    learner.model.save_pretrained(folder, safe_serialization=True)
+    learner.tokenizer.save_pretrained(folder)
 
 
 def quiet_libraries() -> None:
@@ -286,7 +186,7 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _read_as_text(tokenizer: Any) -> None:
+def read_as_text(tokenizer: Any) -> None:
     """Read `</s>` or `[SEP]` in a text as text: BART and T5 refuse a batch of texts with more ends than one.
 
     The setting is saved with the tokenizer, so that a server reads texts as training did.
@@ -334,7 +234,8 @@ def _is_sentencepiece_alone(folder: Path) -> bool:
 
 
 @contextmanager
-def _load_errors(location: str) -> Iterator[None]:
+def load_errors(location: str) -> Iterator[None]:
+    """Inside, whatever a model or tokenizer that is damaged or out of reach raises becomes NoInput, BadConfig, ArtifactCorrupt."""
     from safetensors import SafetensorError
 
     try:

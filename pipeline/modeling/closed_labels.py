@@ -1,6 +1,7 @@
 """Head rows of labels that are merged or retired: they keep their ids, and never win again."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,14 +9,14 @@ from torch import Tensor, nn
 
 from pipeline.ewc.closed_rows import CLOSED_BIAS
 from pipeline.labels import LabelSet
-from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import head_linear
+from pipeline.modeling.task import Learner
 
 
 @torch.no_grad()
 def with_label_changes(
-    classifier: Classifier, labels: LabelSet, merges: Sequence[tuple[int, int]], closed: Sequence[int]
-) -> Classifier:
+    classifier: Learner, labels: LabelSet, merges: Sequence[tuple[int, int]], closed: Sequence[int]
+) -> Learner:
     """The classifier under its labels' present names, merged rows put together and closed rows closed.
 
     The row of a label that others are merged into becomes the mean of itself and them, so that it answers what they
@@ -37,7 +38,7 @@ def with_label_changes(
     close_rows_(model, closed)
     model.config.id2label = dict(enumerate(labels.names))
     model.config.label2id = dict(labels.ids)
-    return Classifier(model, classifier.tokenizer, labels)
+    return replace(classifier, labels=labels)
 
 
 @torch.no_grad()

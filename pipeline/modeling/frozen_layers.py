@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.modeling.batches import Encoded, padded_batches
-from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import layer_stack, trained_parameters
+from pipeline.modeling.task import Learner
 
 MOST_BYTES = 2 * 1024**3
 """Above it nothing is kept, and the frozen layers run in every pass."""
@@ -82,7 +82,7 @@ class FrozenLayers:
 
 @torch.no_grad()
 def remember_frozen_layers(
-    classifier: Classifier, rows: Sequence[Encoded], layers: str, *, autocast: torch.dtype | None = None
+    classifier: Learner, rows: Sequence[Encoded], layers: str, *, autocast: torch.dtype | None = None
 ) -> FrozenLayers | None:
     """One pass over the rows through the layers that `train.layers` leaves frozen, dropout off.
 

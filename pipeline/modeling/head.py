@@ -1,6 +1,7 @@
 """The classification head: where it is, which parameters are trained, and how it grows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from pipeline.errors import BadConfig
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import Encoded, padded_batches
-from pipeline.modeling.checkpoint import Classifier
+from pipeline.modeling.task import Learner
 
 NEW_ROW_NORM = 0.5
 """Norm of an imprinted row over the mean norm of the old rows; at 1.0 new labels take old rows' predictions."""
@@ -90,7 +91,7 @@ def _is_embedding(own: str, name: str, beside: str) -> bool:
 
 
 @torch.no_grad()
-def head_features(classifier: Classifier, encoded: Sequence[Encoded]) -> Tensor:
+def head_features(classifier: Learner, encoded: Sequence[Encoded]) -> Tensor:
     """Inputs of the head's linear layer, [N, H] fp32 on the CPU: one row a text, in the given order."""
     model = classifier.model
     _, linear = head_linear(model)
@@ -132,7 +133,7 @@ def _last_token_rows(model: Any, features: Tensor, batch: dict[str, Tensor]) -> 
 
 
 @torch.no_grad()
-def grow_head(classifier: Classifier, labels: LabelSet, imprints: dict[str, Tensor]) -> Classifier:
+def grow_head(classifier: Learner, labels: LabelSet, imprints: dict[str, Tensor]) -> Learner:
     """The classifier with a head for more labels; old rows keep their ids and values, bit for bit.
 
     A new row is the label's mean feature, scaled to NEW_ROW_NORM times the mean norm of the old rows; its
@@ -165,4 +166,4 @@ def grow_head(classifier: Classifier, labels: LabelSet, imprints: dict[str, Tens
     model.config.num_labels = len(labels)
     model.config.id2label = dict(enumerate(labels.names))
     model.config.label2id = dict(labels.ids)
-    return Classifier(model, classifier.tokenizer, labels)
+    return replace(classifier, labels=labels)

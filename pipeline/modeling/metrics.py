@@ -11,9 +11,8 @@ from transformers import TrainerCallback
 
 from pipeline.errors import TrainingDiverged
 from pipeline.modeling.batches import Examples
-from pipeline.modeling.checkpoint import Classifier
-from pipeline.modeling.prediction import mean_loss
 from pipeline.modeling.resume import MetricRow
+from pipeline.modeling.task import Learner
 
 
 class MeasuresPenalty(Protocol):
@@ -53,7 +52,7 @@ class MetricsCallback(TrainerCallback):
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: Learner,
         start: dict[str, Tensor],
         validation: ValidationSets,
         penalty: MeasuresPenalty | None,
@@ -128,7 +127,7 @@ class MetricsCallback(TrainerCallback):
     def _loss(self, examples: Examples) -> float | None:
         if not len(examples):
             return None
-        return mean_loss(self.classifier, examples.encoded, examples.label_ids)
+        return self.classifier.month().measure(self.classifier, examples)
 
     @torch.no_grad()
     def _weight_change(self) -> float:

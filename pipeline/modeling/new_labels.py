@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import Examples
-from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import grow_head, head_linear
+from pipeline.modeling.task import Learner
 
 PROBE_DECAY = 1e-3
 """Weight of the squared distance from the imprinted rows in the probe's loss."""
@@ -17,7 +17,7 @@ PROBE_ITERATIONS = 60
 
 
 def with_new_labels(
-    classifier: Classifier,
+    classifier: Learner,
     labels: LabelSet,
     new: Examples,
     replayed: Examples,
@@ -26,7 +26,7 @@ def with_new_labels(
     probe: bool,
     log_prior: Tensor | None,
     new_share: float = 1.0,
-) -> Classifier:
+) -> Learner:
     """The classifier with a head row for every label of `labels`; old rows stay bit for bit.
 
     Args:
@@ -58,7 +58,7 @@ def with_new_labels(
 
 
 def _fit_new_rows(
-    classifier: Classifier,
+    classifier: Learner,
     old_count: int,
     features: Tensor,
     label_ids: Sequence[int],

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.modeling.batches import Encoded, encode, padded_batches
-from pipeline.modeling.checkpoint import Classifier, longest_text
+from pipeline.modeling.batches import Encoded, Examples, encode, padded_batches
+from pipeline.modeling.checkpoint import longest_text
+from pipeline.modeling.task import Learner
 
 
 @torch.no_grad()
-def logits(classifier: Classifier, encoded: Sequence[Encoded]) -> Tensor:
+def logits(classifier: Learner, encoded: Sequence[Encoded]) -> Tensor:
     """Logits [N, C], fp32 on the CPU, one row a text in the given order; dropout off.
 
     A padded batch gives what single texts give, up to rounding.
@@ -30,7 +31,7 @@ def logits(classifier: Classifier, encoded: Sequence[Encoded]) -> Tensor:
     return result
 
 
-def predict(classifier: Classifier, texts: Sequence[str], max_length: int) -> list[tuple[str, float]]:
+def predict(classifier: Learner, texts: Sequence[str], max_length: int) -> list[tuple[str, float]]:
     """The most probable label of each text, cut to what the model reads, and its probability, 0 to 1."""
     length = min(max_length, longest_text(classifier.model) or max_length)
     probabilities = logits(classifier, encode(classifier.tokenizer, texts, length)).softmax(dim=1)
@@ -38,7 +39,7 @@ def predict(classifier: Classifier, texts: Sequence[str], max_length: int) -> li
     return [(classifier.labels.names[i], c) for i, c in zip(ids.tolist(), confidence.tolist(), strict=True)]
 
 
-def mean_loss(classifier: Classifier, encoded: Sequence[Encoded], label_ids: Sequence[int]) -> float:
+def mean_loss(classifier: Learner, rows: Examples) -> float:
     """Mean cross-entropy in nats over N > 0 texts, without any penalty."""
-    targets = torch.tensor(list(label_ids), dtype=torch.int64)
-    return F.cross_entropy(logits(classifier, encoded), targets).item()
+    targets = torch.tensor(rows.label_ids, dtype=torch.int64)
+    return F.cross_entropy(logits(classifier, rows.encoded), targets).item()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.modeling.batches import Examples, pad
-from pipeline.modeling.checkpoint import Classifier
+from pipeline.modeling.task import Learner
 from pipeline.progress import Advance
 
 
@@ -38,7 +38,7 @@ class Push:
 
 
 def pushes(
-    classifier: Classifier, examples: Examples, weights: Mapping[str, Tensor], *, advance: Advance
+    classifier: Learner, examples: Examples, weights: Mapping[str, Tensor], *, advance: Advance
 ) -> list[Push]:
     """Every example's push, the hardest first; the model is as it was afterwards, dropout is off.
 

@@ -33,7 +33,7 @@ class IndexedRows(Dataset[dict[str, Any]]):
         return len(self.examples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"ids": self.examples.encoded[index], "label": self.examples.label_ids[index], "row": index}
+        return {"ids": self.examples.encoded[index], "target": self.examples.targets[index], "row": index}
 
 
 class EpochOrder(Sampler[int]):

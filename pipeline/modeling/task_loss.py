@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.ewc.distillation import distillation_loss
+from pipeline.ewc.fisher.columns import Scored
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Distillation:
     """The champion's logits for the month's rows and then the replayed ones, and how much each row counts.
 
     Attributes:
-        teacher: [N, C_old], of open labels alone where some are closed.
+        teacher: [N, S, C_old], of open labels alone where some are closed.
         weights: [N], 0 where the champion cannot know the answer.
         temperature: T > 0.
     """
@@ -75,19 +76,18 @@ class TaskLoss:
 
     def __call__(
         self,
-        logits: Tensor,
-        labels: Tensor,
-        rows: Tensor | None,
+        scored: Scored,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """The loss of a micro-batch.
 
         Args:
-            logits: [B, C].
-            labels: int64 [B].
-            rows: int64 [B], the rows' positions among all that are learned: where the teacher finds its answers.
-            num_items_in_batch: rows of the whole optimizer step; None for B.
+            scored: with labels; its keys are the rows' positions among all that are learned, where the teacher finds its
+                answers.
+            num_items_in_batch: scored positions of the whole optimizer step, a classifier's rows; None for those of the batch.
         """
+        assert scored.labels is not None
+        logits, labels = scored.logits[scored.mask], scored.labels[scored.mask]
         if self.open_ids is not None:
             ids = self.open_ids.to(labels.device)
             logits, labels = logits[:, ids], torch.searchsorted(ids, labels)
@@ -98,13 +98,15 @@ class TaskLoss:
             label_smoothing=self.label_smoothing,
             log_prior=self.log_prior,
         )
-        if self.distillation is None or rows is None:
+        if self.distillation is None:
             return loss
         count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
+        rows = scored.keys.cpu()
+        weights = self.distillation.weights[rows].to(logits.device)
         soft = distillation_loss(
             logits.float(),
-            self.distillation.teacher[rows.cpu()].to(logits.device),
-            self.distillation.weights[rows.cpu()].to(logits.device),
+            self.distillation.teacher[rows].to(logits.device)[scored.mask],
+            weights.unsqueeze(1).expand(scored.mask.shape)[scored.mask],
             self.distillation.temperature,
         )
         return loss + soft / count

@@ -15,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from pipeline.config import TrainSection
+from pipeline.ewc.fisher.examples import scored_logits
 from pipeline.modeling.resume import LossesSoFar
 from pipeline.modeling.row_order import EpochOrder
 from pipeline.modeling.task_loss import TaskLoss
@@ -48,9 +49,10 @@ class ConsolidatingTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        labels, rows = inputs.pop("labels"), inputs.pop("rows")
+        named = {"labels": inputs.pop("labels"), "example_keys": inputs.pop("rows")}
         outputs = model(**inputs)
-        loss = self._loss(outputs["logits"], labels, rows, num_items_in_batch)
+        scored = scored_logits(self.accelerator.unwrap_model(model), inputs | named, outputs["logits"])
+        loss = self._loss(scored, num_items_in_batch)
         if self.accelerator.num_processes > 1:
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes
         return (loss, outputs) if return_outputs else loss

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from pipeline.config import TrainSection
 from pipeline.errors import StoppedBySignal, TrainingDiverged
-from pipeline.modeling.batches import Examples, pad
-from pipeline.modeling.checkpoint import Classifier
+from pipeline.modeling.batches import Examples, pad, padded_targets
 from pipeline.modeling.head import head_parameters, trained_parameters
 from pipeline.modeling.interruption import DeferredSignals, is_out_of_memory, more_accumulation
 from pipeline.modeling.metrics import Metric, MetricsCallback, ValidationSets
 from pipeline.modeling.penalty_callback import Consolidation, PenaltyCallback
 from pipeline.modeling.resume import ResumeRecord, Resumption
 from pipeline.modeling.row_order import EpochOrder, IndexedRows, OrderCallback, micro_batches
+from pipeline.modeling.task import Learner
 from pipeline.modeling.task_loss import Distillation, TaskLoss
 from pipeline.modeling.trainer import ConsolidatingTrainer, add_callbacks, training_arguments
 from pipeline.modeling.trainer_checkpoints import TrainerCheckpoints, bound_to
@@ -87,7 +87,7 @@ class Training:
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: Learner,
         train: Examples,
         validation: ValidationSets,
         *,
@@ -243,7 +243,7 @@ class Training:
     def _collate(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         return {
             **pad(self.classifier.tokenizer, [row["ids"] for row in rows]),
-            "labels": torch.tensor([row["label"] for row in rows], dtype=torch.int64),
+            "labels": padded_targets([row["target"] for row in rows], per_token=self.rows.per_token),
             "rows": torch.tensor([row["row"] for row in rows], dtype=torch.int64),
         }
 

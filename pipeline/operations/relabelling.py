@@ -8,13 +8,13 @@ from typing import Literal
 from pipeline.config import Config
 from pipeline.errors import NoInput, UsageError
 from pipeline.evaluation.golden import GoldenSet
-from pipeline.feedback import label_problem
 from pipeline.label_changes import ChangeKind, LabelChange, LabelChanges
 from pipeline.months import Month
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.golden_sets import golden_files, read_golden
 from pipeline.recorded.lineage import ancestors, label_changes
 from pipeline.recorded.rows import labels_of, training_rows
+from pipeline.row_task import label_problem
 from pipeline.store.label_history import LabelEntry, add_label_entry, read_label_history
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import read_registry

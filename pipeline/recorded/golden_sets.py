@@ -9,6 +9,7 @@ from pipeline.evaluation.golden import GoldenSet, parse_golden, present_golden
 from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
 from pipeline.recorded.names import OWN_GOLDEN_FILE
+from pipeline.row_task import ONE_LABEL, RowTask
 from pipeline.store.hashing import sha256_file
 from pipeline.store.stage_directory import find_output
 from pipeline.store.tables import changed_input, read_table
@@ -51,7 +52,7 @@ def golden_hashes(workspace: Workspace, files: dict[Month, Path]) -> dict[str, s
 
 
 def recorded_golden_sets(
-    workspace: Workspace, files: dict[Month, Path], inputs: Mapping[str, str]
+    workspace: Workspace, files: dict[Month, Path], inputs: Mapping[str, str], task: RowTask = ONE_LABEL
 ) -> dict[Month, GoldenSet]:
     """Golden sets whose hashes `inputs` recorded with `golden_hashes`.
 
@@ -63,15 +64,16 @@ def recorded_golden_sets(
         recorded = inputs.get(workspace.name_of(file))
         if recorded is None:
             raise changed_input(file)
-        sets[month] = read_golden(file, name=str(month), sha256=recorded)
+        sets[month] = read_golden(file, name=str(month), sha256=recorded, task=task)
     return sets
 
 
-def read_golden(file: Path, *, name: str, sha256: str | None = None) -> GoldenSet:
+def read_golden(file: Path, *, name: str, sha256: str | None = None, task: RowTask = ONE_LABEL) -> GoldenSet:
     """Read one golden set strictly; every row must be right, or the set proves nothing.
 
     Args:
         sha256: what the file must hash to, where a record says so already.
+        task: what a row must hold.
 
     Raises:
         NoInput: when the file is absent. BadData: when a row is damaged, an id is given twice, or the file changed.
@@ -83,7 +85,7 @@ def read_golden(file: Path, *, name: str, sha256: str | None = None) -> GoldenSe
             f"{file}: {len(damaged)} unreadable row(s): {'; '.join(damaged[:5])}. Mend the golden set"
         )
     return parse_golden(
-        [row.value for row in rows if isinstance(row.value, dict)], name=name, where=str(file)
+        [row.value for row in rows if isinstance(row.value, dict)], name=name, where=str(file), task=task
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables that ingest wrote, read back as rows and as tokenised examples."""
+"""The tables that ingest wrote, read back as rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROW_COLUMNS: dict[str, ColumnType] = {field.name: "string" for field in fields(R
 """The columns of every table of rows."""
 
 if TYPE_CHECKING:
-    from pipeline.modeling.batches import Examples
+    pass
 
 
 def rows_of(ingested: Path, name: str) -> list[Row]:
@@ -57,14 +57,3 @@ def validation_rows(workspace: Workspace, line: Sequence[CheckpointRef]) -> list
         for checkpoint in line
         for row in rows_of(workspace.attempt(checkpoint.attempt).stage("ingest"), VALIDATION_FILE)
     ]
-
-
-def examples(tokenizer: Any, rows: Sequence[Row], labels: LabelSet, max_length: int) -> Examples:
-    """Rows as tokenised examples, in the given order."""
-    from pipeline.modeling.batches import Examples, encode
-
-    return Examples(
-        ids=tuple(row.id for row in rows),
-        encoded=tuple(encode(tokenizer, [row.text for row in rows], max_length)),
-        label_ids=tuple(labels.ids[row.label] for row in rows),
-    )

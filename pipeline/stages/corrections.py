@@ -42,7 +42,6 @@ def correct(ready: Prepared) -> dict[str, Any]:
 def _interpolate(ready: Prepared, steps: int) -> dict[str, Any]:
     from pipeline.ewc.interpolation import alphas, best_alpha, interpolate_
     from pipeline.modeling.head import trained_parameters
-    from pipeline.modeling.prediction import mean_loss
 
     model = ready.classifier.model
     parameters = dict(model.named_parameters())
@@ -52,7 +51,7 @@ def _interpolate(ready: Prepared, steps: int) -> dict[str, Any]:
     for alpha in alphas(steps):
         interpolate_(parameters, ready.penalties.anchor, candidate, alpha)
         prior, new = (
-            mean_loss(ready.classifier, rows.encoded, rows.label_ids) if len(rows) else 0.0
+            ready.classifier.month().measure(ready.classifier, rows) if len(rows) else 0.0
             for rows in (ready.rows.validation.prior, ready.rows.validation.new)
         )
         losses[alpha] = (prior, new)

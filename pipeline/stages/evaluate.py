@@ -47,7 +47,7 @@ from pipeline.store.stage_directory import require_stage
 from pipeline.store.tables import ColumnType, changed_input, write_parquet
 
 if TYPE_CHECKING:
-    from pipeline.modeling.checkpoint import Classifier
+    pass
 
 logger = logging.getLogger("retrain")
 PREDICTION_COLUMNS: dict[str, ColumnType] = {
@@ -66,16 +66,16 @@ def answers(
     checkpoint: Path, golden: list[GoldenSet], *, max_length: int, device: str, progress: Progress
 ) -> Answers:
     """What a checkpoint says about every golden row."""
-    from pipeline.modeling.checkpoint import load_classifier
     from pipeline.modeling.device import choose_device
-    from pipeline.modeling.prediction import predict
+    from pipeline.modeling.tasks import load_learner
 
-    classifier: Classifier = load_classifier(checkpoint)
-    classifier.model.to(choose_device(device))
+    learner = load_learner(checkpoint)
+    learner.model.to(choose_device(device))
+    answer = learner.month().answer
     said: Answers = {}
     with progress("evaluate", sum(len(item.rows) for item in golden), "row") as advance:
         for item in golden:
-            said[item.name] = predict(classifier, [row.text for row in item.rows], max_length)
+            said[item.name] = answer(learner, [row.text for row in item.rows], max_length)
             advance(len(item.rows))
     return said
 
@@ -204,7 +204,7 @@ def _require_the_ingested(context: RunContext, files: dict[Month, Path]) -> None
 def _body(context: RunContext, folder: Path) -> None:
     files, changes = _golden(context), context.label_changes
     _require_the_ingested(context, files)
-    written = recorded_golden_sets(context.workspace, files, context.inputs)
+    written = recorded_golden_sets(context.workspace, files, context.inputs, context.task)
     golden, retired = present_golden_sets(written.values(), changes)
     options: dict[str, Any] = {
         "max_length": context.config.model.max_length,

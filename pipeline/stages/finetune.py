@@ -39,9 +39,9 @@ from pipeline.store.tables import changed_input, read_parquet, write_parquet
 
 if TYPE_CHECKING:
     from pipeline.ewc.deltas import GroupDelta
-    from pipeline.modeling.checkpoint import Classifier
     from pipeline.modeling.metrics import Metric
     from pipeline.modeling.resume import Resumption
+    from pipeline.modeling.task import Learner
 
 logger = logging.getLogger("retrain")
 
@@ -148,24 +148,25 @@ def _require_served_alike(context: RunContext, adopted: Path) -> None:
 
 
 def _copy_checkpoint(source: Path, target: Path) -> None:
-    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.modeling.tasks import load_learner
 
-    load_classifier(source)  # refuse what could not be served before it is copied
+    load_learner(source)  # refuse what could not be served before it is copied
     copy_checkpoint(source, target)
 
 
 def _relabelled_checkpoint(context: RunContext, source: Path, target: Path) -> None:
-    from pipeline.modeling.checkpoint import load_classifier, save_classifier
+    from pipeline.modeling.checkpoint import save_learner
+    from pipeline.modeling.tasks import load_learner
 
     atomic.make_folder(target)
-    save_classifier(relabelled(context, load_classifier(source)), target)
+    save_learner(relabelled(context, load_learner(source)), target)
 
 
 def _train(context: RunContext, folder: Path, target: Path) -> None:
     import torch
 
     from pipeline.ewc.deltas import group_deltas
-    from pipeline.modeling.checkpoint import save_classifier
+    from pipeline.modeling.checkpoint import save_learner
     from pipeline.modeling.closed_labels import close_rows_, without_rows
 
     fisher_file = context.workspace.root / recorded_fisher(context).path if context.uses_fisher else None
@@ -197,7 +198,7 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
         deltas = group_deltas(moved, anchor, fisher)
     classifier.model.to("cpu")
     atomic.make_folder(target)
-    save_classifier(classifier, target)
+    save_learner(classifier, target)
     write_parquet(folder / REPLAY_FILE, [asdict(row) for row in ready.rows.remembered], ROW_COLUMNS)
     _save_reports(folder, result.metrics, deltas)
 
@@ -225,7 +226,7 @@ def _penalty_record(context: RunContext, raw: float) -> dict[str, Any]:
     }
 
 
-def _resumption(context: RunContext, folder: Path, classifier: Classifier, layers: str) -> Resumption:
+def _resumption(context: RunContext, folder: Path, classifier: Learner, layers: str) -> Resumption:
     """Where training saves its state; refuses to begin where the disk cannot hold that and the candidate."""
     import torch
 

@@ -87,7 +87,9 @@ class _Subject:
     reason: str
 
     def batches(self, examples: Examples, **options: int) -> Iterator[Batch]:
-        return self.task.batches(self.learner.tokenizer, examples, **options)
+        from pipeline.modeling.batches import keyed_batches
+
+        return keyed_batches(self.learner.tokenizer, examples, **options)
 
 
 def estimate_fisher(
@@ -196,12 +198,12 @@ def _tokens_that_fit(
     from accelerate.utils import gather_object
 
     from pipeline.ewc.fisher import activation_bytes, tokens_that_fit
-    from pipeline.modeling.batches import MOST_TOKENS, Examples
+    from pipeline.modeling.batches import MOST_TOKENS
     from pipeline.modeling.memory import free_bytes
 
     whole = subject.examples
     at = max(range(len(whole)), key=lambda index: len(whole.encoded[index]))
-    one = Examples((whole.ids[at],), (whole.encoded[at],), (whole.label_ids[at],))
+    one = whole.at([at])
     free = free_bytes(device)
     fits = MOST_TOKENS
     if free is not None:

@@ -163,6 +163,7 @@ def _check(
                 golden_texts=golden_texts,
                 golden_alike=model.same(texts_of(records), tested),
                 labels=labels,
+                task=context.task,
             ),
             len(records),
         )
@@ -182,6 +183,7 @@ def _check(
             golden_alike=model.same(texts_of(records), tested),
             set_aside=_set_aside(context, month, golden),
             changes=changes,
+            task=context.task,
         )
         labels = checked.labels
         by_month[month] = checked.rows
@@ -243,7 +245,7 @@ def _body(context: RunContext, folder: Path) -> None:
     golden_by_month = _golden(context)
     read = [file for of_month in files.values() for file in of_month]
     tell_links(context.workspace, "ingest", [context.workspace.runs, *read, *golden_by_month.values()])
-    golden = recorded_golden_sets(context.workspace, golden_by_month, context.inputs)
+    golden = recorded_golden_sets(context.workspace, golden_by_month, context.inputs, context.task)
     model = models_eye(context)
     checked, count = _check(context, files, golden, model)
     write_rejected(folder, checked)
@@ -277,8 +279,12 @@ def _body(context: RunContext, folder: Path) -> None:
     rows, aside = list(checked.rows), list[Row]()
     seed, settings = context.config.seed, context.config.ingest
     if settings.golden_fraction and context.month not in golden:
-        rows, aside = _apart(model, *set_aside(rows, settings.golden_fraction, seed=seed, learned=new))
-    train, validation = hold_out(rows, settings.validation, seed=seed, purpose="validation", learned=new)
+        rows, aside = _apart(
+            model, *set_aside(rows, settings.golden_fraction, seed=seed, learned=new, task=context.task)
+        )
+    train, validation = hold_out(
+        rows, settings.validation, seed=seed, purpose="validation", learned=new, task=context.task
+    )
     write_parquet(folder / TRAIN_FILE, [asdict(row) for row in train], ROW_COLUMNS)
     write_parquet(folder / VALIDATION_FILE, [asdict(row) for row in validation], ROW_COLUMNS)
     if aside:

@@ -80,7 +80,11 @@ def _memory(context: RunContext) -> list[Row]:
     line = context.line
     tables = [_present_table(context, checkpoint) for checkpoint in line]
     return replay_memory(
-        tables, launch_rows=replay.launch_rows, month_rows=replay.month_rows, seed=context.config.seed
+        tables,
+        launch_rows=replay.launch_rows,
+        month_rows=replay.month_rows,
+        seed=context.config.seed,
+        task=context.task,
     )
 
 

@@ -118,14 +118,14 @@ def _separate_months(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Fisher and anchor that stand for every ancestor's own, which are read one after the other."""
     from pipeline.ewc.separate import collapsed
-    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.modeling.tasks import load_learner
     from pipeline.store.fisher_file import read_fisher
 
     def months() -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         for ancestor in context.line:
             verify_checkpoint(context.workspace, ancestor)
             folder = context.workspace.resolve(ancestor.path)
-            model = load_classifier(folder).model
+            model = load_learner(folder).model
             yield read_fisher(folder / FISHER_FILE)[0], {n: p.detach() for n, p in model.named_parameters()}
 
     return collapsed(months(), anchor, where=f"the months before {context.month}")

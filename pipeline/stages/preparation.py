@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import TrainSection
 from pipeline.labels import LabelSet
-from pipeline.recorded.rows import examples, labels_of
+from pipeline.recorded.rows import labels_of
 from pipeline.stages.learned_rows import LearnedRows, Validation, learned_rows
 from pipeline.stages.penalties import Penalties, penalties
 from pipeline.stages.stage import RunContext
@@ -19,10 +19,10 @@ from pipeline.store.base_models import base_location
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.modeling.checkpoint import Classifier
     from pipeline.modeling.frozen_layers import FrozenLayers
     from pipeline.modeling.penalty_callback import Consolidation
     from pipeline.modeling.resume import Resumption
+    from pipeline.modeling.task import Learner
     from pipeline.modeling.task_loss import Distillation
     from pipeline.modeling.training import TrainingResult
 
@@ -43,7 +43,7 @@ class Prepared:
     """
 
     context: RunContext
-    classifier: Classifier
+    classifier: Learner
     settings: TrainSection
     rows: LearnedRows
     log_prior: Tensor | None
@@ -101,8 +101,9 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     labels = labels_of(context.attempt)
     closed = context.label_changes.closed_ids(labels)
     classifier, settings = _loaded(context, labels, closed)
+    reader = replace(classifier, labels=labels)  # the month's, new ones among them
     rows = learned_rows(
-        context, lambda table: examples(classifier.tokenizer, table, labels, context.config.model.max_length)
+        context, lambda table: reader.task.encoded(reader, table, context.config.model.max_length)
     )
     frozen = remember_frozen_layers(
         classifier,
@@ -128,22 +129,22 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     )
 
 
-def _loaded(
-    context: RunContext, labels: LabelSet, closed: tuple[int, ...]
-) -> tuple[Classifier, TrainSection]:
+def _loaded(context: RunContext, labels: LabelSet, closed: tuple[int, ...]) -> tuple[Learner, TrainSection]:
     """The base checkpoint, or the pretrained model with a new head, on its device; and how it is trained."""
-    from pipeline.modeling.checkpoint import load_classifier, new_classifier, require_length
+    from pipeline.modeling.checkpoint import require_length
     from pipeline.modeling.closed_labels import close_rows_
     from pipeline.modeling.device import choose_device
+    from pipeline.modeling.tasks import SEQUENCE_CLASSIFICATION, load_learner
 
     config, recipe = context.config, context.recipe
     settings: TrainSection = config.launch
     if context.base is None or recipe.from_scratch:
         location = base_location(config.model.base, context.workspace.root)
-        classifier = new_classifier(location, labels, seed=config.seed)
+        month = SEQUENCE_CLASSIFICATION.require_month(location)
+        classifier = month.new(location, labels, seed=config.seed)
         close_rows_(classifier.model, closed)
     else:
-        classifier = load_classifier(context.workspace.root / context.base.path)
+        classifier = load_learner(context.workspace.root / context.base.path)
         epochs = recipe.epochs or config.train.epochs
         settings = config.train.model_copy(update={"layers": recipe.layers, "epochs": epochs})
     require_length(classifier.model, config.model.max_length)

@@ -15,6 +15,7 @@ from pipeline.progress import Progress
 from pipeline.recipe import MonthContents, Recipe, recipe_for
 from pipeline.recorded.lineage import ancestors, label_changes
 from pipeline.recorded.month_contents import recorded_contents
+from pipeline.row_task import ONE_LABEL, RowTask
 from pipeline.store.records import CheckpointRef, Environment, StageRecord
 from pipeline.store.run_directory import RunDirectory, StageName
 from pipeline.store.stage_directory import read_stage
@@ -46,6 +47,7 @@ class RunContext:
         device: `auto`, `cpu` or `cuda`.
         progress: opens bars.
         refusals: months in a row before this one that were refused for what they lost.
+        task: what a row must hold, and what its answer names.
         inputs: what the record of the stage that is running says of its inputs; empty outside of a stage.
     """
 
@@ -58,6 +60,7 @@ class RunContext:
     device: str
     progress: Progress
     refusals: int = 0
+    task: RowTask = ONE_LABEL
     inputs: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.modeling.batches import Examples
-    from pipeline.modeling.checkpoint import Classifier
     from pipeline.modeling.frozen_layers import FrozenLayers
+    from pipeline.modeling.task import Learner
     from pipeline.modeling.task_loss import Distillation
 
 logger = logging.getLogger("retrain")
@@ -37,7 +37,7 @@ class Start:
         distillation: the champion's answers for the month's rows and then the memory; None for none.
     """
 
-    classifier: Classifier
+    classifier: Learner
     rows: LearnedRows
     log_prior: Tensor | None
     distillation: Distillation | None
@@ -46,7 +46,7 @@ class Start:
 def starting_point(
     context: RunContext,
     labels: LabelSet,
-    champion: Classifier,
+    champion: Learner,
     rows: LearnedRows,
     frozen: FrozenLayers | None,
 ) -> Start:
@@ -76,7 +76,7 @@ def starting_point(
     return _replayed_by_interference(context, start, logits_of(grown.model, features[len(train) :]))
 
 
-def relabelled(context: RunContext, classifier: Classifier) -> Classifier:
+def relabelled(context: RunContext, classifier: Learner) -> Learner:
     """The base classifier with the changes of labels that are in force in the month."""
     from pipeline.modeling.closed_labels import with_label_changes
 
@@ -105,7 +105,7 @@ def _distillation(context: RunContext, answers: Tensor, train: Examples, memory:
     weights = torch.tensor(new + old)
     if closed:
         answers = open_teacher(answers, merges, closed, distill.temperature)
-    return Distillation(answers, weights, distill.temperature)
+    return Distillation(answers.unsqueeze(1), weights, distill.temperature)
 
 
 def _replayed_by_interference(context: RunContext, start: Start, logits: Tensor) -> Start:
@@ -149,13 +149,13 @@ def _log_prior(context: RunContext, train: Examples, memory: Examples, classes: 
 
 def _with_new_labels(
     context: RunContext,
-    classifier: Classifier,
+    classifier: Learner,
     labels: LabelSet,
     train: Examples,
     memory: Examples,
     features: Tensor,
     prior: Tensor | None,
-) -> Classifier:
+) -> Learner:
     from pipeline.modeling.new_labels import with_new_labels
 
     new_per_step = context.config.train.batch_size

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pipeline.ewc.fisher import FisherEstimate
     from pipeline.modeling.batches import Examples
-    from pipeline.modeling.checkpoint import Classifier
+    from pipeline.modeling.task import Learner
 
 DIRECTIONAL_STEP = 0.01
 """Of a change: small enough for a straight line, large enough for fp32."""
@@ -60,7 +60,7 @@ class Trial:
         return self.ready.context
 
     @property
-    def classifier(self) -> Classifier:
+    def classifier(self) -> Learner:
         return self.ready.classifier
 
     @property
@@ -109,12 +109,13 @@ class Trial:
 
     def directional(self, change: Mapping[str, Tensor]) -> tuple[float, float]:
         """Slope and curvature of the prior rows' loss along a change from the anchor, in nats."""
+        from pipeline.ewc.fisher.columns import scored_labels
         from pipeline.ewc.lambda_path import directional_change
 
         here = self._at_anchor
         self.put({name: self.anchor[name] + DIRECTIONAL_STEP * d for name, d in change.items()})
-        near = self._logits(self.prior_rows)
-        return directional_change(here, near, _ids(self.prior_rows), step=DIRECTIONAL_STEP)
+        near = self._logits(self.prior_rows).unsqueeze(1)
+        return directional_change(scored_labels(here, _ids(self.prior_rows)), near, step=DIRECTIONAL_STEP)
 
     def training_loss(self, weights: Mapping[str, Tensor]) -> float:
         """Mean loss over the month's own training rows, with the balance of the labels, in nats."""
@@ -212,7 +213,5 @@ def _ids(rows: Examples) -> Tensor:
 
 def evenly(rows: Examples, count: int) -> Examples:
     """At most `count` of the rows, evenly spaced."""
-    from pipeline.modeling.batches import Examples
-
     step = -(-len(rows) // count)
-    return Examples(rows.ids[::step], rows.encoded[::step], rows.label_ids[::step])
+    return rows.at(range(0, len(rows), step))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.modeling.checkpoint import load_classifier
+from pipeline.modeling.tasks.sequence_classification import load_classifier
 from pipeline.store.fisher_file import read_fisher
 from tests import language_models, toy
 from tests.conftest import Done, call

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.ewc.fisher.columns import scored_labels
 from pipeline.ewc.lambda_path import (
     balanced_lambda,
     calibrated,
@@ -108,7 +109,9 @@ def test_directional_change_is_the_expansion_of_the_loss_along_the_change() -> N
     (first,) = torch.autograd.grad(loss(t), t, create_graph=True)
     (second,) = torch.autograd.grad(first, t)
     slope, curvature = directional_change(
-        inputs @ weight.T, inputs @ (weight + 0.01 * change).T, labels, step=0.01
+        scored_labels(inputs @ weight.T, labels),
+        (inputs @ (weight + 0.01 * change).T).unsqueeze(1),
+        step=0.01,
     )
     assert slope == pytest.approx(first.item())
     assert curvature == pytest.approx(0.5 * second.item())  # logits are linear: Fisher and Hessian agree

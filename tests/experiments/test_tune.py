@@ -197,7 +197,7 @@ def ingested(workspace: Path) -> RunContext:
 def test_trial_trains_what_the_monthly_job_trains(launched: Path, cli: Callable[..., Any]) -> None:
     done = cli("run", "--month", "2026-02", "-w", launched, "-o", "arm=ewc", "--threads", "1")
     assert done.code == 0, done.err
-    from pipeline.modeling.checkpoint import load_classifier
+    from pipeline.modeling.tasks.sequence_classification import load_classifier
 
     context = ingested(launched)
     trial = prepare_trial(context)

@@ -9,7 +9,9 @@ import torch
 
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import Examples, encode
-from pipeline.modeling.checkpoint import Classifier, new_classifier
+from pipeline.modeling.task import Learner
+from pipeline.modeling.tasks import SEQUENCE_CLASSIFICATION
+from pipeline.modeling.tasks.sequence_classification import new_classifier
 from tests import toy
 
 LABELS = LabelSet(tuple(sorted(toy.LAUNCH_WORDS)))
@@ -49,23 +51,23 @@ def small_model(architecture: str, labels: int, vocabulary: int) -> Any:
 
 
 @pytest.fixture
-def make(plain_base: Path) -> Callable[..., Classifier]:
+def make(plain_base: Path) -> Callable[..., Learner]:
     """Makes a new classifier over the launch labels, the same one each time."""
 
-    def made(architecture: str = "bert") -> Classifier:
+    def made(architecture: str = "bert") -> Learner:
         bert = new_classifier(str(plain_base), LABELS, seed=0)
         bert.model.eval()
         if architecture == "bert":
             return bert
         model = small_model(architecture, len(LABELS), len(bert.tokenizer))
-        return Classifier(model, bert.tokenizer, LABELS)
+        return Learner(model, bert.tokenizer, LABELS, SEQUENCE_CLASSIFICATION)
 
     return made
 
 
-def tokenised(classifier: Classifier, rows: list[toy.Row]) -> Examples:
+def tokenised(classifier: Learner, rows: list[toy.Row]) -> Examples:
     """Toy rows as examples."""
-    return Examples(
+    return Examples.of_labels(
         ids=tuple(row["id"] for row in rows),
         encoded=tuple(encode(classifier.tokenizer, [row["text"] for row in rows], 16)),
         label_ids=tuple(classifier.labels.ids[row["label"]] for row in rows),

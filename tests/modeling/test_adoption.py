@@ -11,9 +11,12 @@ from pipeline.errors import ArtifactCorrupt, NoInput
 from pipeline.labels import LabelSet
 from pipeline.modeling.adoption import require_served_alike
 from pipeline.modeling.batches import Examples, encode, keyed_batches, padded_batches
-from pipeline.modeling.checkpoint import Classifier, load_classifier, new_classifier, save_classifier
+from pipeline.modeling.checkpoint import save_learner
 from pipeline.modeling.closed_labels import close_rows_
 from pipeline.modeling.prediction import logits
+from pipeline.modeling.task import Learner
+from pipeline.modeling.tasks import SEQUENCE_CLASSIFICATION
+from pipeline.modeling.tasks.sequence_classification import load_classifier, new_classifier
 from tests import toy
 
 LABELS = LabelSet(("a", "b", "c"))
@@ -28,11 +31,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy.write_base(tmp_path_factory.mktemp("base") / "base")
 
 
-def saved(classifier: Classifier, folder: Path) -> Path:
+def saved(classifier: Learner, folder: Path) -> Path:
     classifier.model.config.id2label = dict(enumerate(LABELS.names))
     classifier.model.config.label2id = LABELS.ids
     folder.mkdir()
-    save_classifier(classifier, folder)
+    save_learner(classifier, folder)
     return folder
 
 
@@ -56,7 +59,10 @@ def test_a_decoder_that_pads_otherwise_than_its_tokenizer_is_refused(base: Path,
         vocab_size=len(tokenizer), n_positions=32, n_embd=16, n_layer=2, n_head=2, num_labels=3, pad_token_id=5,
         initializer_range=0.5,
     )  # fmt: skip
-    folder = saved(Classifier(GPT2ForSequenceClassification(config), tokenizer, LABELS), tmp_path / "decoder")
+    folder = saved(
+        Learner(GPT2ForSequenceClassification(config), tokenizer, LABELS, SEQUENCE_CLASSIFICATION),
+        tmp_path / "decoder",
+    )
     with pytest.raises(ArtifactCorrupt, match=r"\d+ of 32 answers differ .* 8 at a time"):
         require_served_alike(folder, TEXTS, 16)
 
@@ -83,7 +89,10 @@ def fnet(base: Path, tmp_path: Path) -> Path:
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, intermediate_size=32,
         max_position_embeddings=32, num_labels=3, initializer_range=0.5, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    return saved(Classifier(FNetForSequenceClassification(config), tokenizer, LABELS), tmp_path / "fnet")
+    return saved(
+        Learner(FNetForSequenceClassification(config), tokenizer, LABELS, SEQUENCE_CLASSIFICATION),
+        tmp_path / "fnet",
+    )
 
 
 def test_a_model_whose_answers_depend_on_padding_is_read_in_batches_of_equal_length(
@@ -95,7 +104,7 @@ def test_a_model_whose_answers_depend_on_padding_is_read_in_batches_of_equal_len
     assert len({len(row) for row in rows}) > 1
     alone = torch.cat([logits(classifier, [row]) for row in rows])
     assert torch.allclose(logits(classifier, rows), alone, atol=1e-5)
-    examples = Examples(tuple(map(str, range(len(rows)))), tuple(rows), (0,) * len(rows))
+    examples = Examples.of_labels(tuple(map(str, range(len(rows)))), tuple(rows), (0,) * len(rows))
     for batch in keyed_batches(classifier.tokenizer, examples, seed=0):
         assert batch["attention_mask"].all()
     require_served_alike(fnet, TEXTS, 16)

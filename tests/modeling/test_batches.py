@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.modeling.batches import Examples, encode, keyed_batches, keyed_sequences, pad, padded_batches
-from pipeline.modeling.checkpoint import Classifier
+from pipeline.modeling.batches import Examples, encode, keyed_batches, pad, padded_batches
+from pipeline.modeling.task import Learner
 from tests import toy
 from tests.modeling.conftest import tokenised
 
-Make = Callable[..., Classifier]
+Make = Callable[..., Learner]
 
 
 class Padding:
@@ -87,8 +87,9 @@ def test_a_batch_of_the_fisher_holds_no_more_tokens_than_allowed(make: Make) -> 
 
 def test_a_sequences_labels_are_its_tokens_and_nothing_at_the_padding(make: Make) -> None:
     classifier = make()
-    examples = tokenised(classifier, toy.toy_stream().launch[:6])
-    for batch in keyed_sequences(classifier.tokenizer, examples, seed=0):
+    rows = tokenised(classifier, toy.toy_stream().launch[:6])
+    examples = Examples(rows.ids, rows.encoded, tuple(map(tuple, rows.encoded)), per_token=True)
+    for batch in keyed_batches(classifier.tokenizer, examples, seed=0):
         present = batch["attention_mask"].bool()
         assert torch.equal(batch["labels"][present], batch["input_ids"][present])
         assert (batch["labels"][~present] == -100).all()
@@ -96,7 +97,7 @@ def test_a_sequences_labels_are_its_tokens_and_nothing_at_the_padding(make: Make
 
 
 def test_examples_are_joined_in_order() -> None:
-    one, other = Examples(("a",), ([1],), (0,)), Examples(("b", "c"), ([2], [3]), (1, 0))
+    one, other = Examples.of_labels(("a",), ([1],), (0,)), Examples.of_labels(("b", "c"), ([2], [3]), (1, 0))
     joined = one + other
     assert (joined.ids, joined.encoded, joined.label_ids) == (("a", "b", "c"), ([1], [2], [3]), (0, 1, 0))
     assert len(joined) == 3
@@ -104,7 +105,7 @@ def test_examples_are_joined_in_order() -> None:
 
 
 def test_rows_to_have_again_stand_under_ids_of_their_own() -> None:
-    rows = Examples(("a", "b", "c"), ([1], [2], [3]), (0, 1, 2))
+    rows = Examples.of_labels(("a", "b", "c"), ([1], [2], [3]), (0, 1, 2))
     more, positions = rows.again([2, 0, 1])
-    assert more == Examples(("a\0" + "0", "a\0" + "1", "c\0" + "0"), ([1], [1], [3]), (0, 0, 2))
+    assert more == Examples.of_labels(("a\0" + "0", "a\0" + "1", "c\0" + "0"), ([1], [1], [3]), (0, 0, 2))
     assert positions == [0, 0, 2]

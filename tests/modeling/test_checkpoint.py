@@ -10,28 +10,26 @@ import torch
 
 from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput
 from pipeline.labels import LabelSet
-from pipeline.modeling.checkpoint import (
-    Classifier,
-    load_classifier,
-    load_language_model,
-    new_classifier,
-    require_length,
-    save_classifier,
-)
+from pipeline.modeling.checkpoint import require_length, save_learner
+from pipeline.modeling.task import Learner
 from pipeline.modeling.tasks import task_of
-from pipeline.modeling.tasks.causal_lm import CAUSAL_LM
-from pipeline.modeling.tasks.sequence_classification import SEQUENCE_CLASSIFICATION
+from pipeline.modeling.tasks.causal_lm import CAUSAL_LM, load_language_model
+from pipeline.modeling.tasks.sequence_classification import (
+    SEQUENCE_CLASSIFICATION,
+    load_classifier,
+    new_classifier,
+)
 from pipeline.store.base_models import base_location
 from tests import language_models
 from tests.modeling.conftest import LABELS
 
-Make = Callable[..., Classifier]
+Make = Callable[..., Learner]
 
 
 @pytest.fixture
 def folder(make: Make, tmp_path: Path) -> Path:
     """A saved checkpoint."""
-    save_classifier(make(), tmp_path)
+    save_learner(make(), tmp_path)
     return tmp_path
 
 
@@ -51,7 +49,7 @@ def test_saving_twice_gives_the_same_bytes(
     make: Make, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = tmp_path_factory.mktemp("other")
-    save_classifier(make(), other)
+    save_learner(make(), other)
     assert {f.name: f.read_bytes() for f in folder.iterdir()} == {
         f.name: f.read_bytes() for f in other.iterdir()
     }
@@ -79,7 +77,7 @@ def test_pickled_weights_are_not_read(folder: Path) -> None:
     weights = folder / "model.safetensors"
     torch.save({"x": torch.zeros(1)}, folder / "pytorch_model.bin")
     weights.unlink()
-    with pytest.raises(NoInput, match="no loadable model"):
+    with pytest.raises(NoInput, match=r"found pytorch_model\.bin: pickled weights can run code"):
         load_classifier(folder)
 
 
@@ -132,7 +130,7 @@ def test_a_configuration_that_is_no_json_is_corrupt(folder: Path) -> None:
 
 def test_labels_with_odd_names_survive(plain_base: Path, tmp_path: Path) -> None:
     labels = LabelSet(("reverted_card_payment?", "Ärger & Öl", "a b"))
-    save_classifier(new_classifier(str(plain_base), labels, seed=0), tmp_path)
+    save_learner(new_classifier(str(plain_base), labels, seed=0), tmp_path)
     assert load_classifier(tmp_path).labels == labels
 
 
@@ -242,7 +240,7 @@ def test_weights_that_are_no_numbers_are_refused(make: Make, tmp_path: Path) -> 
     classifier = make()
     with torch.no_grad():
         classifier.model.classifier.weight[0, 0] = float("nan")
-    save_classifier(classifier, tmp_path)
+    save_learner(classifier, tmp_path)
     with pytest.raises(ArtifactCorrupt, match=r"'classifier\.weight' holds NaN or infinite values"):
         load_classifier(tmp_path)
 

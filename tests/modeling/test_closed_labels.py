@@ -6,15 +6,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.ewc.closed_rows import CLOSED_BIAS, closed_in
+from pipeline.ewc.fisher.columns import scored_labels
 from pipeline.labels import LabelSet
-from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.closed_labels import (
     close_rows_,
     open_teacher,
     with_label_changes,
     without_rows,
 )
+from pipeline.modeling.task import Learner
 from pipeline.modeling.task_loss import Distillation, TaskLoss
+from pipeline.modeling.tasks import SEQUENCE_CLASSIFICATION
 
 
 class Config:
@@ -64,7 +66,7 @@ def test_a_merged_row_is_the_mean_and_ids_stay(head: Head) -> None:
     before = head.score.weight.detach().clone()
     labels = LabelSet(("a", "b", "c", "d"))
     done = with_label_changes(
-        Classifier(head, None, labels), LabelSet(("a", "b", "sea", "d")), [(0, 2)], (0,)
+        Learner(head, None, labels, SEQUENCE_CLASSIFICATION), LabelSet(("a", "b", "sea", "d")), [(0, 2)], (0,)
     )
     assert torch.equal(head.score.weight[2], (before[2] + before[0]) / 2)
     assert torch.equal(head.score.weight[[1, 3]], before[[1, 3]])
@@ -95,7 +97,7 @@ def test_the_loss_over_open_labels_is_that_of_a_head_that_never_had_the_others(s
     weights = torch.ones(6)
     small = logits[:, [0, 2, 3]].clone().requires_grad_(True)
     logits.requires_grad_(True)
-    distillation = Distillation(teacher, weights, 2.0)
+    distillation = Distillation(teacher.unsqueeze(1), weights, 2.0)
     whole = TaskLoss(
         label_smoothing=smoothing,
         log_prior=prior,
@@ -103,8 +105,8 @@ def test_the_loss_over_open_labels_is_that_of_a_head_that_never_had_the_others(s
         open_ids=torch.tensor([0, 2, 3]),
     )
     alone = TaskLoss(label_smoothing=smoothing, log_prior=prior[[0, 2, 3]], distillation=distillation)
-    rows = torch.arange(6)
-    losses = whole(logits, labels, rows), alone(small, torch.tensor([0, 1, 2, 1, 0, 2]), rows)
+    fewer = torch.tensor([0, 1, 2, 1, 0, 2])
+    losses = whole(scored_labels(logits, labels)), alone(scored_labels(small, fewer))
     torch.testing.assert_close(*losses)
     for loss in losses:
         loss.backward()  # type: ignore[no-untyped-call]

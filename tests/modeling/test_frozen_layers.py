@@ -9,20 +9,20 @@ from transformers import AlbertConfig, AlbertForSequenceClassification
 
 from pipeline.modeling import frozen_layers
 from pipeline.modeling.batches import padded_batches
-from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.frozen_layers import FrozenLayers, remember_frozen_layers
 from pipeline.modeling.head import layer_stack
 from pipeline.modeling.prediction import logits
+from pipeline.modeling.task import Learner
 from tests import toy
 from tests.modeling.conftest import tokenised
 
-Make = Callable[..., Classifier]
+Make = Callable[..., Learner]
 ARCHITECTURES = ("bert", "roberta", "distilbert")
 STREAM = toy.toy_stream()
 ROWS, OTHERS = STREAM.launch[:12], STREAM.launch[12:20]
 
 
-def remembered(classifier: Classifier, layers: str = "top:1") -> FrozenLayers:
+def remembered(classifier: Learner, layers: str = "top:1") -> FrozenLayers:
     frozen = remember_frozen_layers(classifier, tokenised(classifier, ROWS).encoded, layers)
     assert frozen is not None
     return frozen
@@ -142,6 +142,6 @@ def test_nothing_is_kept_of_a_layer_that_runs_more_than_once_a_pass(make: Make) 
         inner_group_num=2,
         num_labels=len(bert.labels),
     )
-    classifier = Classifier(AlbertForSequenceClassification(config), bert.tokenizer, bert.labels)
+    classifier = Learner(AlbertForSequenceClassification(config), bert.tokenizer, bert.labels, bert.task)
     assert len(layer_stack(classifier.model)[1]) == 2
     assert remember_frozen_layers(classifier, tokenised(classifier, ROWS).encoded, "top:1") is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.errors import BadConfig
-from pipeline.modeling.checkpoint import Classifier, load_classifier, save_classifier
+from pipeline.modeling.checkpoint import save_learner
 from pipeline.modeling.head import (
     grow_head,
     head_features,
@@ -17,16 +17,18 @@ from pipeline.modeling.head import (
     trained_parameters,
 )
 from pipeline.modeling.prediction import logits
+from pipeline.modeling.task import Learner
+from pipeline.modeling.tasks.sequence_classification import load_classifier
 from tests import toy
 from tests.modeling.conftest import LABELS, small_model, tokenised
 
-Make = Callable[..., Classifier]
+Make = Callable[..., Learner]
 ARCHITECTURES = ("bert", "roberta", "distilbert")
 GROWN = LABELS.extended(["roaming", "insurance"])
 ROWS = toy.toy_stream().launch[:12]
 
 
-def grown(classifier: Classifier) -> Classifier:
+def grown(classifier: Learner) -> Learner:
     _, linear = head_linear(classifier.model)
     generator = torch.Generator().manual_seed(3)
     imprints = {
@@ -79,7 +81,7 @@ def test_a_grown_head_knows_its_labels_and_survives_saving(make: Make, tmp_path:
     classifier = grown(make())
     assert classifier.model.config.num_labels == 8
     assert classifier.model.config.label2id == GROWN.ids
-    save_classifier(classifier, tmp_path)
+    save_learner(classifier, tmp_path)
     loaded = load_classifier(tmp_path)
     assert loaded.labels == GROWN
     for name, tensor in classifier.model.state_dict().items():

@@ -6,30 +6,30 @@ import pytest
 import torch
 
 from pipeline.modeling.batches import Examples
-from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.head import head_features, head_linear
 from pipeline.modeling.new_labels import PROBE_DECAY, with_new_labels
 from pipeline.modeling.prediction import logits
+from pipeline.modeling.task import Learner
 from tests import toy
 from tests.modeling.conftest import LABELS
 
-Make = Callable[..., Classifier]
+Make = Callable[..., Learner]
 GROWN = LABELS.extended(["roaming"])
 NONE = Examples((), (), ())
 STREAM = toy.toy_stream()
 
 
-def examples(classifier: Classifier, rows: list[toy.Row]) -> Examples:
+def examples(classifier: Learner, rows: list[toy.Row]) -> Examples:
     from pipeline.modeling.batches import encode
 
-    return Examples(
+    return Examples.of_labels(
         tuple(row["id"] for row in rows),
         tuple(encode(classifier.tokenizer, [row["text"] for row in rows], 16)),
         tuple(GROWN.ids[row["label"]] for row in rows),
     )
 
 
-def grown_by(classifier: Classifier, new: Examples, old: Examples, *, probe: bool) -> Classifier:
+def grown_by(classifier: Learner, new: Examples, old: Examples, *, probe: bool) -> Learner:
     features = head_features(classifier, new.encoded + old.encoded)
     share = 0.5 if len(old) else 1.0
     return with_new_labels(

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.prediction import logits, mean_loss, predict
+from pipeline.modeling.task import Learner
 from tests import toy
 from tests.modeling.conftest import tokenised
 
-Make = Callable[..., Classifier]
+Make = Callable[..., Learner]
 TEXTS = ["invoice", "please help with invoice charge", "why is there a parcel", "x " * 40, "locked", "?"]
 
 
@@ -58,10 +58,8 @@ def test_the_confidence_is_the_probability_of_the_label(make: Make) -> None:
 def test_the_mean_loss_is_the_mean_of_the_rows_losses(make: Make) -> None:
     classifier = make()
     rows = tokenised(classifier, toy.toy_stream().launch[:10])
-    single = [mean_loss(classifier, [e], [y]) for e, y in zip(rows.encoded, rows.label_ids, strict=True)]
-    assert mean_loss(classifier, rows.encoded, rows.label_ids) == pytest.approx(
-        math.fsum(single) / 10, rel=1e-5
-    )
+    single = [mean_loss(classifier, rows.at([place])) for place in range(len(rows))]
+    assert mean_loss(classifier, rows) == pytest.approx(math.fsum(single) / 10, rel=1e-5)
 
 
 def test_no_texts_give_no_answers(make: Make) -> None:

@@ -18,12 +18,13 @@ from pipeline.errors import BadConfig, CannotWrite, StoppedBySignal, TrainingDiv
 from pipeline.labels import LabelSet
 from pipeline.modeling import trainer, trainer_checkpoints, training
 from pipeline.modeling.batches import Examples, encode
-from pipeline.modeling.checkpoint import Classifier, new_classifier
 from pipeline.modeling.head import trained_parameters
 from pipeline.modeling.interruption import is_out_of_memory, more_accumulation
 from pipeline.modeling.metrics import Metric
 from pipeline.modeling.penalty_callback import Consolidation, PenaltyCallback
 from pipeline.modeling.resume import RECORD_FILE, REQUIRED, Resumption
+from pipeline.modeling.task import Learner
+from pipeline.modeling.tasks.sequence_classification import new_classifier
 from pipeline.modeling.training import Objective, Replay, Training, TrainingResult
 from pipeline.store import reading
 from tests import toy
@@ -85,8 +86,8 @@ def train(base: Path, rows: tuple[list[toy.Row], LabelSet]) -> Callable[..., Tra
     return trained
 
 
-def examples(classifier: Classifier, table: list[toy.Row], labels: LabelSet) -> Examples:
-    return Examples(
+def examples(classifier: Learner, table: list[toy.Row], labels: LabelSet) -> Examples:
+    return Examples.of_labels(
         tuple(row["id"] for row in table),
         tuple(encode(classifier.tokenizer, [row["text"] for row in table], 16)),
         tuple(labels.ids[row["label"]] for row in table),

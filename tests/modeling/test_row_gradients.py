@@ -7,15 +7,15 @@ import torch
 
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import Examples, encode
-from pipeline.modeling.checkpoint import new_classifier
 from pipeline.modeling.row_gradients import pushes
+from pipeline.modeling.tasks.sequence_classification import new_classifier
 from pipeline.progress import silent
 
 
 def test_push_is_the_rows_own_squared_gradient_weighed_with_w(base: Path) -> None:
     classifier = new_classifier(str(base), LabelSet(("a", "b", "c")), seed=0)
     texts = ["my parcel charge today", "password locked", "refund"]
-    rows = Examples(("x", "y", "z"), tuple(encode(classifier.tokenizer, texts, 16)), (0, 1, 2))
+    rows = Examples.of_labels(("x", "y", "z"), tuple(encode(classifier.tokenizer, texts, 16)), (0, 1, 2))
     names = ["classifier.weight", "bert.encoder.layer.1.output.dense.weight"]
     parameters = dict(classifier.model.named_parameters())
     generator = torch.Generator().manual_seed(0)

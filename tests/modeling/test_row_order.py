@@ -9,7 +9,7 @@ from pipeline.replay import epoch_order
 
 def of_lengths(name: str, *lengths: int) -> Examples:
     ids = tuple(f"{name}{index}" for index in range(len(lengths)))
-    return Examples(ids, tuple([1] * length for length in lengths), (0,) * len(lengths))
+    return Examples.of_labels(ids, tuple([1] * length for length in lengths), (0,) * len(lengths))
 
 
 NEW, MEMORY = of_lengths("new", 9, 3, 7, 2, 8, 5, 4), of_lengths("old", 6, 1, 6)

@@ -24,15 +24,12 @@ from transformers import (
 from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import encode
-from pipeline.modeling.checkpoint import (
-    Classifier,
-    load_classifier,
-    longest_text,
-    new_classifier,
-    save_classifier,
-)
+from pipeline.modeling.checkpoint import longest_text, save_learner
 from pipeline.modeling.head import head_features, layer_stack, logits_of, trained_parameters
 from pipeline.modeling.prediction import logits
+from pipeline.modeling.task import Learner
+from pipeline.modeling.tasks import SEQUENCE_CLASSIFICATION
+from pipeline.modeling.tasks.sequence_classification import load_classifier, new_classifier
 from tests import toy
 
 LABELS = LabelSet(("a", "b", "c"))
@@ -49,7 +46,7 @@ def folder(base: Path, tmp_path: Path) -> Path:
     classifier = new_classifier(str(base), LABELS, seed=0)
     target = tmp_path / "checkpoint"
     target.mkdir()
-    save_classifier(classifier, target)
+    save_learner(classifier, target)
     return target
 
 
@@ -58,7 +55,7 @@ def change(file: Path, **values: Any) -> None:
     file.write_text(json.dumps({k: v for k, v in (content | values).items() if v is not ...}))
 
 
-def decoder(tokenizer: Any, *, pad: int | None) -> Classifier:
+def decoder(tokenizer: Any, *, pad: int | None) -> Learner:
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=len(tokenizer),
@@ -69,7 +66,7 @@ def decoder(tokenizer: Any, *, pad: int | None) -> Classifier:
         num_labels=3,
         pad_token_id=pad,
     )
-    return Classifier(GPT2ForSequenceClassification(config).eval(), tokenizer, LABELS)
+    return Learner(GPT2ForSequenceClassification(config).eval(), tokenizer, LABELS, SEQUENCE_CLASSIFICATION)
 
 
 def test_the_features_are_those_of_the_token_that_a_decoder_reads_where_padding_is_its_end(
@@ -95,7 +92,7 @@ def test_a_model_that_pads_otherwise_than_its_tokenizer_reads_as_the_tokenizer_p
         LABELS.ids,
         dict(enumerate(LABELS.names)),
     )
-    save_classifier(classifier, target)
+    save_learner(classifier, target)
     loaded = load_classifier(target)
     rows = encode(loaded.tokenizer, ["my parcel today", "question about the invoice and fee i have"], 16)
     alone = torch.cat([logits(loaded, [row]) for row in rows])

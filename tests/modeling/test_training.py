@@ -19,15 +19,15 @@ from pipeline.config import TrainSection
 from pipeline.errors import TrainingDiverged
 from pipeline.ewc.penalty import penalty
 from pipeline.modeling.batches import Examples
-from pipeline.modeling.checkpoint import Classifier
 from pipeline.modeling.metrics import Metric
 from pipeline.modeling.penalty_callback import Consolidation
 from pipeline.modeling.prediction import mean_loss, predict
+from pipeline.modeling.task import Learner
 from pipeline.modeling.training import Objective, Replay, Training, TrainingResult
 from tests import toy
 from tests.modeling.conftest import LABELS, tokenised
 
-Make = Callable[..., Classifier]
+Make = Callable[..., Learner]
 NONE = Examples((), (), ())
 ROWS = toy.toy_stream().launch
 LAMBDA = 5.0
@@ -48,7 +48,7 @@ def settings(**changes: Any) -> TrainSection:
 
 
 def train(
-    classifier: Classifier,
+    classifier: Learner,
     rows: list[toy.Row],
     *,
     consolidation: Consolidation | None = None,
@@ -70,11 +70,11 @@ def train(
     ).run()
 
 
-def parameters(classifier: Classifier) -> dict[str, Tensor]:
+def parameters(classifier: Learner) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in classifier.model.named_parameters()}
 
 
-def away(classifier: Classifier, distance: float = 0.1) -> Consolidation:
+def away(classifier: Learner, distance: float = 0.1) -> Consolidation:
     """A penalty whose anchor lies `distance` from each weight, so that it pulls from the first step on."""
     anchor = {name: p + distance for name, p in parameters(classifier).items()}
     generator = torch.Generator().manual_seed(1)
@@ -121,7 +121,7 @@ def test_accumulation_1_and_4_give_the_same_step(make: Make, architecture: str, 
 def test_the_logged_task_loss_is_the_mean_over_the_rows(make: Make, accumulation: int) -> None:
     classifier = make()
     rows = tokenised(classifier, ROWS[:21])
-    expected = mean_loss(classifier, rows.encoded, rows.label_ids)
+    expected = mean_loss(classifier, rows)
     result = train(
         classifier, ROWS[:21], gradient_accumulation=accumulation, learning_rate=1e-12, batch_size=24
     )
@@ -173,7 +173,7 @@ def test_the_penalty_is_in_neither_the_task_loss_nor_the_validation_loss(make: M
     (last,) = [metric for metric in result.metrics if metric.new_validation_loss is not None]
     assert steps(result)[0].penalty > 1e3  # type: ignore[operator]
     assert steps(result)[0].task_loss < 20  # type: ignore[operator]
-    expected = mean_loss(classifier, held_out.encoded, held_out.label_ids)
+    expected = mean_loss(classifier, held_out)
     assert last.new_validation_loss == last.prior_validation_loss == pytest.approx(expected, rel=1e-6)
 
 
@@ -255,9 +255,9 @@ def test_training_learns_the_toy_task(make: Make) -> None:
 def test_bf16_autocast_trains_and_keeps_fp32_weights(make: Make) -> None:
     classifier = make()
     rows = tokenised(classifier, ROWS)
-    before = mean_loss(classifier, rows.encoded, rows.label_ids)
+    before = mean_loss(classifier, rows)
     train(classifier, ROWS, epochs=6, learning_rate=3e-3, batch_size=16, autocast=torch.bfloat16)
-    assert mean_loss(classifier, rows.encoded, rows.label_ids) < 0.5 * before
+    assert mean_loss(classifier, rows) < 0.5 * before
     assert {p.dtype for p in classifier.model.parameters()} == {torch.float32}
 
 
@@ -322,7 +322,7 @@ def test_seed_and_ids_decide_the_order_of_the_rows(make: Make, change: str) -> N
     assert difference(*results) > 0
 
 
-def seen(classifier: Classifier, rows: list[toy.Row], **words: Any) -> list[list[tuple[int, ...]]]:
+def seen(classifier: Learner, rows: list[toy.Row], **words: Any) -> list[list[tuple[int, ...]]]:
     """The token ids of every training batch, without padding, in the order in which the model saw them."""
     batches: list[list[tuple[int, ...]]] = []
 
@@ -396,7 +396,8 @@ distributed_training(*sys.argv[1:])
 
 def distributed_training(base: str, target: str) -> None:
     """What each of two processes does: half of the rows of every step."""
-    from pipeline.modeling.checkpoint import new_classifier, quiet_libraries
+    from pipeline.modeling.checkpoint import quiet_libraries
+    from pipeline.modeling.tasks.sequence_classification import new_classifier
 
     quiet_libraries()
     classifier = new_classifier(base, LABELS, seed=0)

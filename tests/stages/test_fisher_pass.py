@@ -14,7 +14,7 @@ from pipeline.ewc import fisher
 from pipeline.feedback import Row
 from pipeline.modeling import memory
 from pipeline.modeling.batches import MOST_TOKENS
-from pipeline.modeling.checkpoint import load_language_model
+from pipeline.modeling.tasks.causal_lm import load_language_model
 from pipeline.progress import silent
 from pipeline.recorded.rows import training_rows
 from pipeline.stages.fisher_pass import FisherPass, FisherSettings, estimate_fisher
@@ -76,11 +76,11 @@ def test_drawn_tokens_come_from_the_models_own_distribution(language_model: Path
 
 
 def _sequences(loaded: Any, rows: list[Row]) -> Any:
-    from pipeline.modeling.batches import Examples, encode, keyed_sequences
+    from pipeline.modeling.batches import Examples, encode, keyed_batches
 
     encoded = encode(loaded.tokenizer, [row.text for row in rows], 16)
-    tokenised = Examples(tuple(row.id for row in rows), tuple(encoded), (0,) * len(rows))
-    return keyed_sequences(loaded.tokenizer, tokenised, seed=0)
+    tokenised = Examples(tuple(row.id for row in rows), tuple(encoded), tuple(map(tuple, encoded)), True)
+    return keyed_batches(loaded.tokenizer, tokenised, seed=0)
 
 
 def test_auto_draws_one_token_at_each_position(language_model: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.config_loading import load_config
 from pipeline.ewc.growth import aligned_rows
 from pipeline.ewc.penalty import penalty
-from pipeline.modeling.checkpoint import load_classifier
+from pipeline.modeling.tasks.sequence_classification import load_classifier
 from pipeline.month.run import month_context
 from pipeline.months import Month
 from pipeline.stages.preparation import Prepared, prepare

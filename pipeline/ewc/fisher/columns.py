@@ -35,6 +35,13 @@ class Scored:
     """int64 [B], the examples' names."""
 
 
+def scored_labels(logits: Tensor, labels: Tensor) -> Scored:
+    """What a classifier says about N rows, logits [N, C], with their labels [N], named by their positions."""
+    mask = torch.ones(len(logits), 1, dtype=torch.bool, device=logits.device)
+    keys = torch.arange(len(logits), device=logits.device)
+    return Scored(logits.unsqueeze(1), mask, labels.unsqueeze(1), keys)
+
+
 def columns(scored: Scored, estimator: str, draws: int, seed: int) -> Iterator[Tensor]:
     """Backward columns, [B, S, C] each, whose squares add up to the estimator's Fisher.
 
