@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from pipeline.ewc.penalty import penalty
 from pipeline.ewc.penalty_step import PenaltyStep
-from pipeline.modeling.head import trained_parameters
+from pipeline.modeling.trained import layer_parameters
 
 ADAMW, OURS = "fused AdamW step", "penalty step"
 LAMBDA, RATE = 1e-3, 1e-6
@@ -41,7 +41,7 @@ class Held:
 
     def __init__(self) -> None:
         self.model = minilm()
-        names = set(trained_parameters(self.model, "top:3"))
+        names = set(layer_parameters(self.model, "top:3"))
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in names)
         self.parameters = {n: p for n, p in self.model.named_parameters() if n in names}

@@ -6,15 +6,14 @@ Dropout is off in what is looked up, as frozen layers have nothing to regularise
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.modeling.batches import Encoded, padded_batches
-from pipeline.modeling.head import layer_stack, trained_parameters
 from pipeline.modeling.task import Learner
+from pipeline.modeling.trained import Trained
 
 MOST_BYTES = 2 * 1024**3
 """Above it nothing is kept, and the frozen layers run in every pass."""
@@ -82,13 +81,13 @@ class FrozenLayers:
 
 @torch.no_grad()
 def remember_frozen_layers(
-    classifier: Learner, rows: Sequence[Encoded], layers: str, *, autocast: torch.dtype | None = None
+    classifier: Learner, rows: Sequence[Encoded], trained: Trained, *, autocast: torch.dtype | None = None
 ) -> FrozenLayers | None:
-    """One pass over the rows through the layers that `train.layers` leaves frozen, dropout off.
+    """One pass over the rows through the layers that a training leaves as they are, dropout off.
 
     Args:
         rows: that will be trained on or measured; any other row still gets its right answer.
-        layers: `all`, `encoder`, `top:N` or `head`.
+        trained: what the training moves.
         autocast: torch.bfloat16 or None, as in training.
 
     Returns:
@@ -96,7 +95,7 @@ def remember_frozen_layers(
         model's layers are of a kind whose output is not one tensor [B, T, H].
     """
     model: Any = classifier.model
-    frozen = _frozen_below(model, layers)
+    frozen = trained.frozen_below(model)
     unique = {tuple(row): row for row in rows}
     width = getattr(model.config, "hidden_size", 0)
     tokens = sum(len(row) for row in unique)
@@ -131,12 +130,3 @@ def remember_frozen_layers(
         handle.remove()
         model.train(was_training)
     return FrozenLayers(tuple(frozen), outputs)
-
-
-def _frozen_below(model: Any, layers: str) -> list[nn.Module]:
-    """The layers of the stack that come before the first trained parameter, in model order."""
-    name, stack = layer_stack(model)
-    trained = set(trained_parameters(model, layers))
-    below = takewhile(lambda n: n not in trained, (n for n, _ in model.named_parameters()))
-    numbers = {n.removeprefix(f"{name}.").split(".")[0] for n in below if n.startswith(f"{name}.")}
-    return list(stack[: len(numbers)])

@@ -1,4 +1,4 @@
-"""The classification head: where it is, which parameters are trained, and how it grows."""
+"""The classification head: where it is, what goes into it, and how it grows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,55 +39,6 @@ def head_parameters(model: Any) -> set[str]:
     """Names of the parameters outside of the encoder."""
     encoder = f"{model.base_model_prefix}."
     return {name for name, _ in model.named_parameters() if not name.startswith(encoder)}
-
-
-def layer_stack(model: Any) -> tuple[str, nn.ModuleList]:
-    """The name and modules of the model's longest stack of layers, bottom first; empty where it has none.
-
-    A list inside of one of several layers is no stack (T5 has one in each block), and neither are lists side by side that
-    hold the parts of each layer (XLM).
-    """
-    lists: dict[str, nn.ModuleList] = {}
-    for name, module in model.named_modules():
-        inside = any(name.startswith(f"{outer}.") and len(lists[outer]) > 1 for outer in lists)
-        if isinstance(module, nn.ModuleList) and not inside:
-            lists[name] = module
-    name = max(lists, key=lambda item: len(lists[item]), default="")
-    beside = [
-        other
-        for other in lists
-        if other.rpartition(".")[0] == name.rpartition(".")[0] and len(lists[other]) == len(lists[name])
-    ]
-    return (name, lists[name]) if len(beside) == 1 else ("", nn.ModuleList())
-
-
-def trained_parameters(model: Any, layers: str) -> list[str]:
-    """Names of the parameters that `layers` (`all`, `encoder`, `top:N` or `head`) trains, in model order.
-
-    `top:N` trains the N topmost layers and all that comes after them, `encoder` all layers; what comes
-    before, the embeddings at least, stays frozen.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    if layers == "all":
-        return names
-    if layers == "head":
-        head = head_parameters(model)
-        return [name for name in names if name in head]
-    stack_name, stack = layer_stack(model)
-    if not len(stack):
-        raise BadConfig(
-            f"train.layers {layers}: {type(model).__name__} has no stack of layers. Use all or head"
-        )
-    count = len(stack) if layers == "encoder" else int(layers.removeprefix("top:"))
-    first = max(len(stack) - count, 0)
-    start = next(i for i, name in enumerate(names) if name.startswith(f"{stack_name}.{first}."))
-    beside = f"{stack_name.rpartition('.')[0]}."
-    return [name for name in names[start:] if not _is_embedding(name.removeprefix(beside), name, beside)]
-
-
-def _is_embedding(own: str, name: str, beside: str) -> bool:
-    """Whether a parameter that is registered after its stack comes before it: BART's `encoder.layernorm_embedding`."""
-    return name.startswith(beside) and "embed" in own.partition(".")[0]
 
 
 @torch.no_grad()

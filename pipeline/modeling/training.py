@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from pipeline.config import TrainSection
 from pipeline.errors import StoppedBySignal, TrainingDiverged
 from pipeline.modeling.batches import Examples, pad, padded_targets
-from pipeline.modeling.head import head_parameters, trained_parameters
+from pipeline.modeling.head import head_parameters
 from pipeline.modeling.interruption import DeferredSignals, is_out_of_memory, more_accumulation
 from pipeline.modeling.metrics import Metric, MetricsCallback, ValidationSets
-from pipeline.modeling.penalty_callback import Consolidation, PenaltyCallback
+from pipeline.modeling.penalty_callback import Consolidation
 from pipeline.modeling.resume import ResumeRecord, Resumption
 from pipeline.modeling.row_order import EpochOrder, IndexedRows, OrderCallback, micro_batches
 from pipeline.modeling.task import Learner
 from pipeline.modeling.task_loss import Distillation, TaskLoss
+from pipeline.modeling.trained import trained_by
 from pipeline.modeling.trainer import ConsolidatingTrainer, add_callbacks, training_arguments
 from pipeline.modeling.trainer_checkpoints import TrainerCheckpoints, bound_to
 from pipeline.progress import Progress, silent
@@ -109,15 +110,9 @@ class Training:
             seed=seed,
         )
         self.rows_per_step = settings.batch_size + self.order.replayed_per_step
-        self.parameters = self._unfrozen()
+        self.trained = trained_by(settings.layers)
+        self.parameters = self.trained.updated(classifier.model)
         self.start = _start(self.parameters, objective.consolidation)
-
-    def _unfrozen(self) -> dict[str, nn.Parameter]:
-        """The parameters that are trained; no other gets a gradient."""
-        trained = set(trained_parameters(self.classifier.model, self.settings.layers))
-        for name, parameter in self.classifier.model.named_parameters():
-            parameter.requires_grad_(name in trained)
-        return {name: p for name, p in self.classifier.model.named_parameters() if name in trained}
 
     def run(self, *, progress: Progress = silent, resumption: Resumption | None = None) -> TrainingResult:
         """Train to the end.
@@ -198,7 +193,7 @@ class Training:
         alone = trainer.args.world_size == 1
         penalty = None
         if self.objective.consolidation is not None:
-            penalty = PenaltyCallback(self.parameters, self.objective.consolidation)
+            penalty = self.trained.penalty(self.parameters, self.objective.consolidation)
         steps = math.ceil(self.order.steps / trainer.args.world_size) * self.settings.epochs
         with progress("fine-tune", steps, "step") as advance:
             metrics = MetricsCallback(self.classifier, self.start, self.validation, penalty, advance)

@@ -41,11 +41,10 @@ def correct(ready: Prepared) -> dict[str, Any]:
 
 def _interpolate(ready: Prepared, steps: int) -> dict[str, Any]:
     from pipeline.ewc.interpolation import alphas, best_alpha, interpolate_
-    from pipeline.modeling.head import trained_parameters
 
     model = ready.classifier.model
     parameters = dict(model.named_parameters())
-    names = trained_parameters(model, ready.settings.layers)
+    names = ready.trained.weights(model)
     candidate = {name: parameters[name].detach().clone() for name in names}
     losses = {}
     for alpha in alphas(steps):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pipeline.ewc.deltas import GroupDelta
     from pipeline.modeling.metrics import Metric
     from pipeline.modeling.resume import Resumption
-    from pipeline.modeling.task import Learner
+    from pipeline.modeling.trained import Trained
 
 logger = logging.getLogger("retrain")
 
@@ -181,7 +181,7 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     result = ready.fit(
         penalty,
         watched=ready.rows.validation,
-        resumption=_resumption(context, folder, classifier, ready.settings.layers),
+        resumption=_resumption(context, folder, classifier.model, ready.trained),
     )
     corrections = correct(ready)
     if corrections:
@@ -226,16 +226,15 @@ def _penalty_record(context: RunContext, raw: float) -> dict[str, Any]:
     }
 
 
-def _resumption(context: RunContext, folder: Path, classifier: Learner, layers: str) -> Resumption:
+def _resumption(context: RunContext, folder: Path, model: Any, trained: Trained) -> Resumption:
     """Where training saves its state; refuses to begin where the disk cannot hold that and the candidate."""
     import torch
 
-    from pipeline.modeling.head import trained_parameters
     from pipeline.modeling.resume import KEPT, Resumption
     from pipeline.modeling.trainer_checkpoints import checkpoint_bytes
 
     # one checkpoint more than are kept, while the newest is being written; and the candidate
-    needed = (KEPT + 2) * checkpoint_bytes(classifier.model, trained_parameters(classifier.model, layers))
+    needed = (KEPT + 2) * checkpoint_bytes(model, trained.weights(model))
     require_free_space(folder, needed, purpose="fine-tuning")
     machine = context.environment(threads=torch.get_num_threads())
     return Resumption(

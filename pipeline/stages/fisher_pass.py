@@ -109,8 +109,8 @@ def estimate_fisher(
     from accelerate import PartialState
 
     from pipeline.modeling.device import autocast_dtype, choose_device
-    from pipeline.modeling.head import trained_parameters
     from pipeline.modeling.tasks import task_of
+    from pipeline.modeling.trained import trained_by
 
     if not rows:
         raise NoInput(
@@ -125,7 +125,7 @@ def estimate_fisher(
     subject = _Subject(task, learner, examples, estimator, draws, reason)
     chosen = choose_device(device)
     subject.learner.model.to(chosen)
-    trained = trained_parameters(subject.learner.model, settings.layers)
+    trained = trained_by(settings.layers).weights(subject.learner.model)
     parameters = [name for name in trained if fnmatchcase(name, settings.pattern)]
     if not parameters:
         raise UsageError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.modeling.penalty_callback import Consolidation
+    from pipeline.modeling.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Penalties:
 
     Attributes:
         model: that is trained.
+        trained: what the training moves.
         recipe: which of them it has, and how strong.
         ewc: the configuration's section.
         anchor: theta*, all parameters, the new labels' rows among them.
@@ -34,6 +36,7 @@ class Penalties:
     """
 
     model: Any
+    trained: Trained
     recipe: Recipe
     ewc: EwcSection
     anchor: dict[str, Tensor]
@@ -44,25 +47,24 @@ class Penalties:
     def of_recipe(self) -> Consolidation | None:
         """The recipe's penalty; None for none, and at launch."""
         from pipeline.ewc.l2sp import equal_importance
-        from pipeline.modeling.head import trained_parameters
         from pipeline.modeling.penalty_callback import Consolidation
 
         recipe = self.recipe
         if not self.champion or not recipe.l2sp_lambda:
             return self.consolidation(recipe.ewc_lambda) if recipe.ewc_lambda else None
-        anchor = {n: self.anchor[n] for n in trained_parameters(self.model, recipe.layers)}
+        anchor = {n: self.anchor[n] for n in self.trained.weights(self.model)}
         return Consolidation(anchor, equal_importance(self.champion, anchor), recipe.l2sp_lambda)
 
     def consolidation(self, lambda_: float) -> Consolidation | None:
         """The recipe's EWC penalty at a configured lambda; None without a Fisher."""
         from pipeline.ewc.penalty import raw_lambda
-        from pipeline.modeling.head import head_parameters, trained_parameters
+        from pipeline.modeling.head import head_parameters
         from pipeline.modeling.penalty_callback import Consolidation
 
         if self.fisher is None:
             return None
         recipe = self.recipe
-        names = trained_parameters(self.model, recipe.layers)
+        names = self.trained.weights(self.model)
         scale = self.ewc.scale
         strength = raw_lambda(self.fisher, names, scale, lambda_ * recipe.ewc_factor)
         free = set() if recipe.protects_head else head_parameters(self.model)
@@ -79,6 +81,7 @@ class Penalties:
 def penalties(
     context: RunContext,
     model: Any,
+    trained: Trained,
     champion: dict[str, tuple[int, ...]],
     fisher_file: Path | None,
     closed: tuple[int, ...],
@@ -86,6 +89,7 @@ def penalties(
     """The penalties around the weights that the model has now.
 
     Args:
+        trained: what the training moves.
         fisher_file: of the base; None for a training without a Fisher.
         closed: ids of merged and retired labels, which have nothing to forget.
     """
@@ -99,7 +103,7 @@ def penalties(
         fisher = _aligned_fisher(fisher_file, anchor)
     if fisher is not None:
         fisher = without_rows(fisher, model, closed)
-    return Penalties(model, context.recipe, context.config.ewc, anchor, champion, fisher, center)
+    return Penalties(model, trained, context.recipe, context.config.ewc, anchor, champion, fisher, center)
 
 
 def _aligned_fisher(file: Path, anchor: dict[str, Tensor]) -> dict[str, Tensor]:

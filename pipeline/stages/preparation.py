@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.modeling.resume import Resumption
     from pipeline.modeling.task import Learner
     from pipeline.modeling.task_loss import Distillation
+    from pipeline.modeling.trained import Trained
     from pipeline.modeling.training import TrainingResult
 
 
@@ -37,6 +38,7 @@ class Prepared:
         rows: what is learned.
         log_prior: log pi [C] of the balanced softmax; None for the plain cross-entropy.
         distillation: the champion's answers; None for none.
+        trained: what the training moves.
         penalties: what may hold the training.
         frozen: what the layers that stay as they are say about every row; None where none does.
         closed: ids of merged and retired labels: their rows of the head are not trained.
@@ -48,6 +50,7 @@ class Prepared:
     rows: LearnedRows
     log_prior: Tensor | None
     distillation: Distillation | None
+    trained: Trained
     penalties: Penalties
     frozen: FrozenLayers | None
     closed: tuple[int, ...] = ()
@@ -97,6 +100,7 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     """
     from pipeline.modeling.device import autocast_dtype
     from pipeline.modeling.frozen_layers import remember_frozen_layers
+    from pipeline.modeling.trained import trained_by
 
     labels = labels_of(context.attempt)
     closed = context.label_changes.closed_ids(labels)
@@ -105,10 +109,11 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
     rows = learned_rows(
         context, lambda table: reader.task.encoded(reader, table, context.config.model.max_length)
     )
+    trained = trained_by(settings.layers)
     frozen = remember_frozen_layers(
         classifier,
         rows.encoded,
-        settings.layers,
+        trained,
         autocast=autocast_dtype(settings.precision, classifier.model.device),
     )
     known = classifier.model.named_parameters() if context.base is not None else ()
@@ -123,7 +128,8 @@ def prepare(context: RunContext, fisher_file: Path | None) -> Prepared:
         rows=start.rows,
         log_prior=start.log_prior,
         distillation=start.distillation,
-        penalties=penalties(context, start.classifier.model, champion, fisher_file, closed),
+        trained=trained,
+        penalties=penalties(context, start.classifier.model, trained, champion, fisher_file, closed),
         frozen=frozen,
         closed=closed,
     )

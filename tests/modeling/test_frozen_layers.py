@@ -10,9 +10,9 @@ from transformers import AlbertConfig, AlbertForSequenceClassification
 from pipeline.modeling import frozen_layers
 from pipeline.modeling.batches import padded_batches
 from pipeline.modeling.frozen_layers import FrozenLayers, remember_frozen_layers
-from pipeline.modeling.head import layer_stack
 from pipeline.modeling.prediction import logits
 from pipeline.modeling.task import Learner
+from pipeline.modeling.trained import by_layers, layer_stack
 from tests import toy
 from tests.modeling.conftest import tokenised
 
@@ -23,7 +23,7 @@ ROWS, OTHERS = STREAM.launch[:12], STREAM.launch[12:20]
 
 
 def remembered(classifier: Learner, layers: str = "top:1") -> FrozenLayers:
-    frozen = remember_frozen_layers(classifier, tokenised(classifier, ROWS).encoded, layers)
+    frozen = remember_frozen_layers(classifier, tokenised(classifier, ROWS).encoded, by_layers(layers))
     assert frozen is not None
     return frozen
 
@@ -102,7 +102,7 @@ def test_afterwards_the_layers_run_again(make: Make) -> None:
 @pytest.mark.parametrize("layers", ["all", "encoder", "top:2"])
 def test_nothing_is_kept_where_no_layer_is_frozen(make: Make, layers: str) -> None:
     classifier = make()
-    assert remember_frozen_layers(classifier, tokenised(classifier, ROWS).encoded, layers) is None
+    assert remember_frozen_layers(classifier, tokenised(classifier, ROWS).encoded, by_layers(layers)) is None
 
 
 def test_nothing_is_kept_where_it_would_take_too_much_memory(
@@ -112,9 +112,9 @@ def test_nothing_is_kept_where_it_would_take_too_much_memory(
     encoded = tokenised(classifier, ROWS).encoded
     needed = sum(len(row) for row in {tuple(row) for row in encoded}) * 32 * 4
     monkeypatch.setattr(frozen_layers, "MOST_BYTES", needed)
-    assert remember_frozen_layers(classifier, encoded, "top:1") is not None
+    assert remember_frozen_layers(classifier, encoded, by_layers("top:1")) is not None
     monkeypatch.setattr(frozen_layers, "MOST_BYTES", needed - 1)
-    assert remember_frozen_layers(classifier, encoded, "top:1") is None
+    assert remember_frozen_layers(classifier, encoded, by_layers("top:1")) is None
 
 
 def test_only_the_first_batch_goes_through_the_trained_layers(make: Make) -> None:
@@ -123,7 +123,7 @@ def test_only_the_first_batch_goes_through_the_trained_layers(make: Make) -> Non
     batches = sum(1 for _ in padded_batches(classifier.tokenizer, rows))
     _, stack = layer_stack(classifier.model)
     frozen_runs, trained_runs = runs_of(stack[0]), runs_of(stack[1])
-    frozen = remember_frozen_layers(classifier, rows, "top:1")
+    frozen = remember_frozen_layers(classifier, rows, by_layers("top:1"))
     assert batches > 1
     assert (len(frozen_runs), len(trained_runs)) == (batches, 1)
     assert frozen is not None
@@ -144,4 +144,4 @@ def test_nothing_is_kept_of_a_layer_that_runs_more_than_once_a_pass(make: Make) 
     )
     classifier = Learner(AlbertForSequenceClassification(config), bert.tokenizer, bert.labels, bert.task)
     assert len(layer_stack(classifier.model)[1]) == 2
-    assert remember_frozen_layers(classifier, tokenised(classifier, ROWS).encoded, "top:1") is None
+    assert remember_frozen_layers(classifier, tokenised(classifier, ROWS).encoded, by_layers("top:1")) is None

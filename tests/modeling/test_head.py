@@ -14,11 +14,11 @@ from pipeline.modeling.head import (
     head_linear,
     head_parameters,
     logits_of,
-    trained_parameters,
 )
 from pipeline.modeling.prediction import logits
 from pipeline.modeling.task import Learner
 from pipeline.modeling.tasks.sequence_classification import load_classifier
+from pipeline.modeling.trained import layer_parameters
 from tests import toy
 from tests.modeling.conftest import LABELS, small_model, tokenised
 
@@ -118,28 +118,28 @@ def test_the_topmost_layers_are_trained_with_all_that_comes_after(
 ) -> None:
     model = make(architecture).model
     names = [name for name, _ in model.named_parameters()]
-    top = trained_parameters(model, "top:1")
+    top = layer_parameters(model, "top:1")
     assert top == names[names.index(top[0]) :]
     assert top[0].startswith(prefix)
     assert head_parameters(model) <= set(top)
-    assert trained_parameters(model, "all") == names
+    assert layer_parameters(model, "all") == names
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_more_layers_than_there_are_leaves_the_embeddings_alone(make: Make, architecture: str) -> None:
     model = make(architecture).model
     assert (
-        trained_parameters(model, "top:9")
-        == trained_parameters(model, "top:2")
-        == trained_parameters(model, "encoder")
+        layer_parameters(model, "top:9")
+        == layer_parameters(model, "top:2")
+        == layer_parameters(model, "encoder")
     )
-    assert not [name for name in trained_parameters(model, "encoder") if "embedding" in name]
+    assert not [name for name in layer_parameters(model, "encoder") if "embedding" in name]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_head_alone_is_all_outside_of_the_encoder(make: Make, architecture: str) -> None:
     model = make(architecture).model
-    names = trained_parameters(model, "head")
+    names = layer_parameters(model, "head")
     assert f"{head_linear(model)[0]}.weight" in names
     assert not [name for name in names if "layer." in name or "embedding" in name]
 

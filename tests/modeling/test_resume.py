@@ -16,15 +16,15 @@ from torch import Tensor
 from pipeline.config import TrainSection
 from pipeline.errors import BadConfig, CannotWrite, StoppedBySignal, TrainingDiverged
 from pipeline.labels import LabelSet
-from pipeline.modeling import trainer, trainer_checkpoints, training
+from pipeline.modeling import trained, trainer, trainer_checkpoints
 from pipeline.modeling.batches import Examples, encode
-from pipeline.modeling.head import trained_parameters
 from pipeline.modeling.interruption import is_out_of_memory, more_accumulation
 from pipeline.modeling.metrics import Metric
 from pipeline.modeling.penalty_callback import Consolidation, PenaltyCallback
 from pipeline.modeling.resume import RECORD_FILE, REQUIRED, Resumption
 from pipeline.modeling.task import Learner
 from pipeline.modeling.tasks.sequence_classification import new_classifier
+from pipeline.modeling.trained import layer_parameters
 from pipeline.modeling.training import Objective, Replay, Training, TrainingResult
 from pipeline.store import reading
 from tests import toy
@@ -69,7 +69,7 @@ def train(base: Path, rows: tuple[list[toy.Row], LabelSet]) -> Callable[..., Tra
         model = classifier.model
         anchor = {name: p.detach().clone() for name, p in model.named_parameters()}
         settings = SETTINGS.model_copy(update=changes)
-        held = trained_parameters(model, settings.layers)
+        held = layer_parameters(model, settings.layers)
         weights = {name: torch.full_like(anchor[name], 0.5) for name in held}
         result = Training(
             classifier,
@@ -125,7 +125,7 @@ def stopped_at(step: int, monkeypatch: pytest.MonkeyPatch, signum: int = signal.
                 seen += 1
                 os.kill(os.getpid(), signum)
 
-    monkeypatch.setattr(training, "PenaltyCallback", Interrupting)
+    monkeypatch.setattr(trained, "PenaltyCallback", Interrupting)
 
 
 def assert_equal(found: Trained, expected: Trained) -> None:

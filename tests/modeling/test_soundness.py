@@ -25,11 +25,12 @@ from pipeline.errors import ArtifactCorrupt, BadConfig, NoInput
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import encode
 from pipeline.modeling.checkpoint import longest_text, save_learner
-from pipeline.modeling.head import head_features, layer_stack, logits_of, trained_parameters
+from pipeline.modeling.head import head_features, logits_of
 from pipeline.modeling.prediction import logits
 from pipeline.modeling.task import Learner
 from pipeline.modeling.tasks import SEQUENCE_CLASSIFICATION
 from pipeline.modeling.tasks.sequence_classification import load_classifier, new_classifier
+from pipeline.modeling.trained import layer_parameters, layer_stack
 from tests import toy
 
 LABELS = LabelSet(("a", "b", "c"))
@@ -211,7 +212,7 @@ def test_a_model_whose_layers_lie_in_pieces_has_no_topmost_layers() -> None:
     config = XLMConfig(vocab_size=50, emb_dim=16, n_layers=2, n_heads=2, num_labels=3)
     model = XLMForSequenceClassification(config)
     with pytest.raises(BadConfig, match="has no stack of layers"):
-        trained_parameters(model, "top:1")
+        layer_parameters(model, "top:1")
 
 
 def test_barts_embedding_norm_is_not_among_the_topmost_layers() -> None:
@@ -219,7 +220,7 @@ def test_barts_embedding_norm_is_not_among_the_topmost_layers() -> None:
         vocab_size=50, d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, num_labels=3,
     )  # fmt: skip
-    names = trained_parameters(BartForSequenceClassification(config), "top:1")
+    names = layer_parameters(BartForSequenceClassification(config), "top:1")
     assert not [name for name in names if name.startswith("model.encoder.layernorm_embedding")]
     assert "model.decoder.layernorm_embedding.weight" in names
     assert "classification_head.out_proj.weight" in names
