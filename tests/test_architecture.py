@@ -163,6 +163,15 @@ def test_only_the_store_writes_files(file: Path) -> None:
     assert not writing & set(called(file))
 
 
+def test_only_the_seam_of_processes_knows_that_there_are_several() -> None:
+    knowing = {
+        name_of(file)
+        for file in SOURCES
+        if any(module.startswith(("torch.distributed", "accelerate")) for module in imported(file))
+    }
+    assert knowing == {"pipeline.processes"}
+
+
 @pytest.mark.parametrize("file", [f for f in SOURCES if f.name != "render.py"], ids=name_of)
 def test_only_one_module_prints(file: Path) -> None:
     assert "print" not in set(called(file))

@@ -79,7 +79,9 @@ def compute_fisher(
         data_sha256=data_sha256,
         months=(),
     )
-    write_fisher(file, diagonal, metadata)
+    if done.processes.leads:
+        write_fisher(file, diagonal, metadata)
+    done.processes.wait()
     return file, done.estimate.reason
 
 

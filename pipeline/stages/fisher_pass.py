@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.errors import NoInput, UsageError
 from pipeline.feedback import Row
+from pipeline.processes import Processes, joined
 from pipeline.progress import Progress
 from pipeline.sampling import seeded_sample
 
@@ -73,6 +74,8 @@ class FisherPass:
     """`fp32` or `bf16`."""
     batch_tokens: int
     """Upper limit on a batch's tokens, padding included."""
+    processes: Processes
+    """That shared the work, of which the leader alone is to write."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ def estimate_fisher(
 ) -> FisherPass:
     """The Fisher diagonal of a checkpoint's trained parameters, averaged over at most `samples` of the rows.
 
-    Under accelerate every process takes its share of the batches, and all get the whole result. Batches have a
-    fixed size, so that equal calls give equal bits; it is halved only where memory is too small for it.
+    Where a launcher started several processes, each takes its share of the batches, and all get the whole result.
+    Batches have a fixed size, so that equal calls give equal bits; it is halved only where memory is too small for it.
 
     Raises:
         NoInput: without rows. ArtifactCorrupt: when a label is not one of the checkpoint's.
@@ -106,8 +109,6 @@ def estimate_fisher(
         UsageError: when the pattern matches no trained parameter, a language model is asked for an estimator
             that is not for it, or a single text does not fit into memory.
     """
-    from accelerate import PartialState
-
     from pipeline.modeling.device import autocast_dtype, choose_device
     from pipeline.modeling.tasks import task_of
     from pipeline.modeling.trained import trained_by
@@ -132,14 +133,15 @@ def estimate_fisher(
             f"--layers {settings.pattern}: matches none of the {len(trained)} trained parameters"
             f"{f', such as {trained[0]}' if trained else ''} (train.layers: {settings.layers})"
         )
-    state = PartialState(cpu=chosen.type == "cpu")
+    processes = joined(chosen.type)
     dtype = autocast_dtype(settings.precision, chosen)
-    estimate, batch_tokens = _fitted(subject, parameters, settings, state, chosen, dtype, progress)
+    estimate, batch_tokens = _fitted(subject, parameters, settings, processes, chosen, dtype, progress)
     return FisherPass(
         estimate=estimate,
         division=subject.task.division,
         precision="fp32" if dtype is None else "bf16",
         batch_tokens=batch_tokens,
+        processes=processes,
     )
 
 
@@ -147,7 +149,7 @@ def _fitted(
     subject: _Subject,
     parameters: Sequence[str],
     settings: FisherSettings,
-    state: Any,
+    processes: Processes,
     device: torch.device,
     dtype: torch.dtype | None,
     progress: Progress,
@@ -161,7 +163,7 @@ def _fitted(
     from pipeline.modeling.interruption import is_out_of_memory
 
     longest = max(len(ids) for ids in subject.examples.encoded)
-    tokens, fits = MOST_TOKENS, _tokens_that_fit(subject, parameters, state, device, dtype)
+    tokens, fits = MOST_TOKENS, _tokens_that_fit(subject, parameters, processes, device, dtype)
     while tokens > max(fits, longest):
         tokens //= 2
     if tokens < MOST_TOKENS:
@@ -173,9 +175,9 @@ def _fitted(
         )
     while True:
         try:
-            return _estimate(subject, parameters, settings, state, dtype, tokens, progress), tokens
+            return _estimate(subject, parameters, settings, processes, dtype, tokens, progress), tokens
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or state.num_processes > 1:
+            if not is_out_of_memory(error) or processes.count > 1:
                 raise
         # outside of the except clause, whose traceback holds the tensors
         if tokens <= longest:
@@ -190,13 +192,11 @@ def _fitted(
 def _tokens_that_fit(
     subject: _Subject,
     parameters: Sequence[str],
-    state: Any,
+    processes: Processes,
     device: torch.device,
     dtype: torch.dtype | None,
 ) -> int:
     """Tokens whose activations fit beside the sums, measured on the longest text; the least of all processes."""
-    from accelerate.utils import gather_object
-
     from pipeline.ewc.fisher import activation_bytes, tokens_that_fit
     from pipeline.modeling.batches import MOST_TOKENS
     from pipeline.modeling.memory import free_bytes
@@ -214,27 +214,27 @@ def _tokens_that_fit(
         fits = tokens_that_fit(
             int(_SHARE_FOR_ACTIVATIONS * max(free - sums, 0)), bytes_per_token=-(-held // len(one.encoded[0]))
         )
-    return min(gather_object([fits])) if state.num_processes > 1 else fits
+    return min(processes.gather(fits))
 
 
 def _estimate(
     subject: _Subject,
     parameters: Sequence[str],
     settings: FisherSettings,
-    state: Any,
+    processes: Processes,
     dtype: torch.dtype | None,
     tokens: int,
     progress: Progress,
 ) -> FisherEstimate:
     from dataclasses import replace
 
-    from pipeline.ewc.fisher import fisher_diagonal_over_processes, share_of
+    from pipeline.ewc.fisher import fisher_diagonal
 
     batches = list(subject.batches(subject.examples, seed=settings.seed, max_tokens=tokens))
     with progress("fisher", len(subject.examples), "example") as advance:
-        estimate = fisher_diagonal_over_processes(
+        estimate = fisher_diagonal(
             subject.learner.model,
-            share_of(batches, process=state.process_index, processes=state.num_processes),
+            processes.share(batches),
             estimator=subject.estimator,
             draws=subject.draws,
             parameters=parameters,
@@ -242,5 +242,6 @@ def _estimate(
             autocast_dtype=dtype,
             stop_at_relative_error=settings.until_stable or None,
             advance=advance,
+            processes=processes,
         )
     return replace(estimate, reason=subject.reason or estimate.reason)

@@ -151,7 +151,7 @@ def test_a_system_that_does_not_say_what_is_free_gets_the_usual_batches(
 def test_a_pass_that_runs_out_of_memory_begins_again_with_half_the_tokens(
     classifier: tuple[Path, list[Row]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real, calls = fisher.fisher_diagonal_over_processes, []
+    real, calls = fisher.fisher_diagonal, []
 
     def scarce(model: Any, batches: Any, **options: Any) -> Any:
         calls.append(max(batch["input_ids"].numel() for batch in batches))
@@ -160,7 +160,7 @@ def test_a_pass_that_runs_out_of_memory_begins_again_with_half_the_tokens(
         return real(model, batches, **options)
 
     expected = passed(*classifier)
-    monkeypatch.setattr(fisher, "fisher_diagonal_over_processes", scarce)
+    monkeypatch.setattr(fisher, "fisher_diagonal", scarce)
     with caplog.at_level(logging.WARNING, "retrain"):
         done = passed(*classifier)
     assert len(calls) > 1
@@ -176,7 +176,7 @@ def test_one_text_that_does_not_fit_ends_it_with_what_to_do(
     def scarce(model: Any, batches: Any, **options: Any) -> Any:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
 
-    monkeypatch.setattr(fisher, "fisher_diagonal_over_processes", scarce)
+    monkeypatch.setattr(fisher, "fisher_diagonal", scarce)
     with pytest.raises(
         UsageError, match=r"out of memory with a single text of \d+ tokens. Lower model.max_length"
     ):
@@ -189,6 +189,6 @@ def test_another_error_is_not_taken_for_memory(
     def broken(model: Any, batches: Any, **options: Any) -> Any:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(fisher, "fisher_diagonal_over_processes", broken)
+    monkeypatch.setattr(fisher, "fisher_diagonal", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         passed(*classifier)

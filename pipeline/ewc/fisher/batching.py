@@ -2,9 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from typing import TypeVar
-
-Item = TypeVar("Item")
 
 
 def batches_by_length(
@@ -44,11 +41,6 @@ def batches_by_length(
     if seed is not None:
         random.Random(seed).shuffle(batches)
     return batches
-
-
-def share_of(items: Sequence[Item], *, process: int, processes: int) -> list[Item]:
-    """One process's share of the batches, dealt out in turn; empty when there are more processes."""
-    return list(items[process::processes])
 
 
 def tokens_that_fit(memory_bytes: int, *, bytes_per_token: int) -> int:

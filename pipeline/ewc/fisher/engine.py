@@ -1,8 +1,9 @@
 """The diagonal Fisher of a model, per example, at about the cost of one batched forward and backward."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from math import sqrt
 
 import torch
 from torch import nn
@@ -15,9 +16,12 @@ from pipeline.ewc.fisher.estimate import ESTIMATORS, Batch, FisherEstimate, Fish
 from pipeline.ewc.fisher.examples import batch_size, forward_logits, named_examples, scored_logits
 from pipeline.ewc.fisher.fallback import add_one_at_a_time, disagreeing, forward_hooked
 from pipeline.ewc.fisher.prepared import prepared
+from pipeline.processes import ALONE, Processes
 from pipeline.progress import Advance
 
 _FEWEST_BEFORE_STOPPING = 64
+_KEYS_PER_PROCESS = 1 << 40
+"""Names of examples that a process may give, where the batches name none."""
 
 
 def fisher_diagonal(
@@ -31,6 +35,7 @@ def fisher_diagonal(
     autocast_dtype: torch.dtype | None = None,
     stop_at_relative_error: float | None = None,
     advance: Advance | None = None,
+    processes: Processes = ALONE,
 ) -> FisherEstimate:
     """Estimate the diagonal of the Fisher information of the model's predictions.
 
@@ -50,19 +55,24 @@ def fisher_diagonal(
         stop_at_relative_error: stop once the trace's standard error is at most this share of the trace;
             the batches must then come in random order.
         advance: told after every batch.
+        processes: that share the work, each with the same weights and batches of its own, which may be none. Every example
+            counts the same, however unevenly they are dealt out; with `example_keys` in the batches the result is that of
+            one process up to rounding, without them an example is named by its process and its position there. Each
+            stops early by itself, at the relative error times the square root of their number.
 
     Returns:
-        The estimate, on the model's device.
+        The estimate, on the model's device; the same in every process.
 
     Raises:
         UsageError: an unknown estimator or parameter, or a model that gives no class logits.
-        NoInput: no examples.
+        NoInput: no process has an example.
         TrainingDiverged: logits or sums that are not finite.
 
     Source: Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks"; on the
     empirical form, Kunstner et al. 2019, "Limitations of the empirical Fisher approximation".
     """
-    sums, choice, fallback = accumulate(
+    error = None if stop_at_relative_error is None else stop_at_relative_error * sqrt(processes.count)
+    sums, choice, fallback = _accumulate(
         model,
         batches,
         choice=requested(estimator, draws),
@@ -70,47 +80,48 @@ def fisher_diagonal(
         parameters=parameters,
         seed=seed,
         autocast_dtype=autocast_dtype,
-        stop_at_relative_error=stop_at_relative_error,
+        stop_at_relative_error=error,
         advance=advance,
+        processes=processes,
     )
+    if processes.count > 1:
+        everyones = {name for names in processes.gather(fallback) for name in names}
+        fallback = tuple(name for name in sums.squares if name in everyones)
+        sums.add_over(processes)
     return sums.estimate(
         estimator=choice.estimator, reason=choice.reason, draws=choice.draws, fallback_parameters=fallback
     )
 
 
-def accumulate(
+def _accumulate(
     model: nn.Module,
     batches: Iterable[Batch],
     *,
     choice: EstimatorChoice | None,
-    draws: int | None = None,
-    parameters: Collection[str] | None = None,
-    seed: int = 0,
-    first_key: int = 0,
-    autocast_dtype: torch.dtype | None = None,
-    stop_at_relative_error: float | None = None,
-    advance: Advance | None = None,
-    agree: Callable[[EstimatorChoice | None], EstimatorChoice | None] | None = None,
+    draws: int | None,
+    parameters: Collection[str] | None,
+    seed: int,
+    autocast_dtype: torch.dtype | None,
+    stop_at_relative_error: float | None,
+    advance: Advance | None,
+    processes: Processes,
 ) -> tuple[FisherSums, EstimatorChoice, tuple[str, ...]]:
-    """`fisher_diagonal` before the division: the sums, the choice, and the parameters without a rule.
+    """This process's part of `fisher_diagonal`: the sums, the choice, and the parameters without a rule.
 
     Args:
-        choice: estimator and draws; None chooses on the first batch.
-        first_key: name of the first example, where the batches name none.
-        agree: called once with what was chosen here (None without examples) when `choice` is None;
-            gives what all processes use.
+        choice: estimator and draws; None has the first process that has an example choose on its first batch.
 
-    The others are those of `fisher_diagonal`. With no examples the sums are empty.
+    With no examples the sums are empty.
     """
     wanted = wanted_parameters(model, parameters)
     sums = FisherSums.zeros(wanted)
     capture = Capture(model, wanted, set())
     with prepared(model), capture.hooked():
-        stream = named_examples(batches, model, first_key)
+        stream = named_examples(batches, model, processes.rank * _KEYS_PER_PROCESS)
         first = next(stream, None)
         if choice is None:
             choice = None if first is None else choose(model, capture, first, draws)
-            choice = agree(choice) if agree is not None else choice
+            choice = next((made for made in processes.gather(choice) if made is not None), None)
         if first is None or choice is None:
             return sums, choice or EstimatorChoice("none", 0), ()
         capture.fallback.update(disagreeing(model, wanted, capture, first, seed=seed, scratch=sums))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import NoInput, TrainingDiverged, UsageError
+from pipeline.processes import Processes
 
 Batch = Mapping[str, Tensor]
 """Tokenised examples: `input_ids`, `attention_mask` [B, T] and whatever else the model's forward takes.
@@ -54,7 +55,6 @@ class FisherSums:
     """Sum over examples of each example's trace."""
     squared_traces: float = 0.0
     """Sum over examples of the square of each example's trace."""
-    """How many examples had a backward pass, if not all."""
 
     @classmethod
     def zeros(cls, parameters: Mapping[str, nn.Parameter]) -> FisherSums:
@@ -67,6 +67,16 @@ class FisherSums:
         self.examples += len(values)
         self.traces += float(values.sum())
         self.squared_traces += float(values.square().sum())
+
+    def add_over(self, processes: Processes) -> None:
+        """Add the sums of all processes, in each of them."""
+        device = next((total.device for total in self.squares.values()), torch.device("cpu"))
+        counts = torch.tensor(
+            [float(self.examples), self.traces, self.squared_traces], dtype=torch.float64, device=device
+        )
+        processes.sum_([*self.squares.values(), counts])
+        examples, self.traces, self.squared_traces = counts.tolist()
+        self.examples = int(examples)
 
     def trace(self) -> tuple[float, float]:
         """The mean trace and its standard error, sqrt(var / N) with the unbiased variance."""

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ewc.fisher import activation_bytes, batches_by_length, share_of, tokens_that_fit
+from pipeline.ewc.fisher import activation_bytes, batches_by_length, tokens_that_fit
 
 from .models import build
 from .samples import texts
@@ -31,12 +31,6 @@ def test_the_longest_come_first_unless_shuffled() -> None:
     shuffled = batches_by_length(lengths, max_tokens=18, max_examples=2, seed=1)
     assert shuffled != batches_by_length(lengths, max_tokens=18, max_examples=2)
     assert shuffled == batches_by_length(lengths, max_tokens=18, max_examples=2, seed=1)
-
-
-@given(st.integers(0, 9), st.integers(1, 4))
-def test_shares_are_disjoint_and_complete(items: int, processes: int) -> None:
-    shares = [share_of(range(items), process=rank, processes=processes) for rank in range(processes)]
-    assert sorted(item for share in shares for item in share) == list(range(items))
 
 
 def test_tokens_that_fit_is_never_nothing() -> None:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from pipeline.errors import NoInput
-from pipeline.ewc.fisher import fisher_diagonal, fisher_diagonal_over_processes, share_of
+from pipeline.ewc.fisher import fisher_diagonal
+from pipeline.processes import ALONE, Grouped
 
 from .samples import CLASSES, VOCABULARY, largest_difference, texts
 
@@ -41,11 +42,11 @@ def small_model() -> Bag:
 def _work(rank: int, processes: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=processes)
+    group = Grouped(rank, processes)
     for count in COUNTS:
-        share = share_of(BATCHES[:count], process=rank, processes=processes)
         found: Any
         try:
-            found = fisher_diagonal_over_processes(small_model(), share)
+            found = fisher_diagonal(small_model(), group.share(BATCHES[:count]), processes=group)
         except NoInput as error:
             found = error
         torch.save(found, f"{folder}/{count}-{rank}.pt")
@@ -84,7 +85,7 @@ def test_no_examples_anywhere_is_an_error_everywhere(from_two_processes: dict[in
     assert [type(found) for found in from_two_processes[0]] == [NoInput, NoInput]
 
 
-def test_without_a_process_group_it_is_the_plain_function() -> None:
+def test_a_group_of_one_is_the_plain_function() -> None:
     alone = fisher_diagonal(small_model(), BATCHES, estimator="exact")
-    same = fisher_diagonal_over_processes(small_model(), BATCHES, estimator="exact")
+    same = fisher_diagonal(small_model(), ALONE.share(BATCHES), estimator="exact", processes=ALONE)
     assert largest_difference(same.diagonal, alone.diagonal) == 0
