@@ -15,10 +15,9 @@ from cli.options import (
     OverrideOption,
     ThreadsOption,
     WorkspaceOption,
-    config_of,
+    opened,
     prepare_torch,
     runtime,
-    workspace_root,
 )
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ def backtest(
     as_json: JsonOption = False,
 ) -> None:
     """Replay past months with several arms, without touching the champion, and say which one to ship."""
-    root = workspace_root(workspace, config_file)
-    config = config_of(root, config_file, override)
+    root, config = opened(workspace, config_file, override)
     first, last = _range(months)
     used = prepare_torch(threads)
     from pipeline.experiments.backtest import backtest as run_backtest

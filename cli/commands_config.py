@@ -3,7 +3,14 @@
 import typer
 
 from cli import render
-from cli.options import ConfigOption, JsonOption, OverrideOption, WorkspaceOption, config_of, workspace_root
+from cli.options import (
+    ConfigOption,
+    JsonOption,
+    OverrideOption,
+    WorkspaceOption,
+    config_in_force,
+    workspace_root,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +29,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Print the configuration as it is used: file, environment and overrides merged."""
-    config = config_of(workspace_root(workspace, config_file), config_file, override)
+    config = config_in_force(workspace_root(workspace, config_file), config_file, override)
     if as_json:
         render.document(config.resolved())
         return
@@ -36,7 +43,7 @@ def validate(
 ) -> None:
     """Check the configuration; every problem is listed at once."""
     root = workspace_root(workspace, config_file)
-    config_of(root, config_file, override)
+    config_in_force(root, config_file, override)
     render.note(f"{config_file or root / 'retrain.yaml'}: valid")
 
 

@@ -18,9 +18,9 @@ from cli.options import (
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
-    config_of,
-    locked,
+    locked_and_mended,
     month_or_previous,
+    opened,
     prepare_torch,
     runtime,
     workspace_root,
@@ -80,7 +80,7 @@ def report(
 ) -> None:
     """Write one attempt's page: verdict, golden matrix, changes, flips, curves, layers, data, lineage."""
     root = workspace_root(workspace, config_file)
-    with locked(root, wait):
+    with locked_and_mended(root, wait):
         from pipeline.inspection.reporting import write_report
         from pipeline.store.workspace import Workspace
 
@@ -104,7 +104,7 @@ def diagnose(
 ) -> None:
     """What moved, whether it went to protected weights, what flipped, and which rows pushed for it."""
     root = workspace_root(workspace, config_file)
-    with locked(root, wait):
+    with locked_and_mended(root, wait):
         prepare_torch(threads)
         from cli.progress_bars import progress_on_stderr
         from pipeline.inspection.diagnosis import diagnose as diagnose_attempt
@@ -147,10 +147,9 @@ def tune(
 ) -> None:
     """Show what each lambda costs the earlier months and leaves to the new one, and choose."""
     which = month_or_previous(month)
-    root = workspace_root(workspace, config_file)
     candidates = _lambdas(lambdas)
-    config = config_of(root, config_file, override, seed)
-    with locked(root, wait):
+    root, config = opened(workspace, config_file, override, seed)
+    with locked_and_mended(root, wait):
         used = prepare_torch(threads)
         from pipeline.experiments.tune import TuneSettings, tune_month, write_choice
         from pipeline.store.workspace import Workspace

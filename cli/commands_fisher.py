@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from cli.options import (
     WorkspaceOption,
     prepare_torch,
 )
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
 CheckpointArgument = Annotated[
     str,
@@ -81,7 +84,7 @@ def compute(
     A classifier's rows have `text` and `label`, those of a causal language model `text` alone. In a workspace it covers
     the layers that its configuration trains, elsewhere all parameters.
     """
-    from cli.options import config_of, locked, workspace_root
+    from cli.options import config_in_force, locked_and_mended, workspace_root
     from pipeline.config_loading import load_config
 
     root = workspace_root(workspace, config_file)
@@ -92,7 +95,7 @@ def compute(
     root = _workspace_around(Path(checkpoint)) or root if workspace is None and config_file is None else root
     inside = (root / "retrain.yaml").exists() or config_file is not None
     config = (
-        config_of(root, config_file, wishes)
+        config_in_force(root, config_file, wishes)
         if inside
         else load_config(None, overrides=["train.layers=all", *wishes])
     )
@@ -101,7 +104,7 @@ def compute(
             root, checkpoint, data, config, threads, force, output, device, as_json, layers, until_stable
         )
         return
-    with locked(root):
+    with locked_and_mended(root):
         _compute(
             root, checkpoint, data, config, threads, force, output, device, as_json, layers, until_stable
         )
@@ -215,7 +218,7 @@ def _compute(
     root: Path,
     checkpoint: str,
     data: Path | None,
-    config: object,
+    config: Config,
     threads: int | None,
     force: bool,
     output: Path | None,
@@ -224,8 +227,6 @@ def _compute(
     layers: str | None,
     until_stable: float,
 ) -> None:
-    from typing import Any, cast
-
     prepare_torch(threads)
     from cli.progress_bars import progress_on_stderr
     from pipeline.operations.fisher_by_hand import compute_fisher
@@ -235,7 +236,7 @@ def _compute(
     file, reason = compute_fisher(
         Workspace(root),
         checkpoint,
-        cast(Any, config),
+        config,
         data=data,
         output=output,
         force=force,

@@ -15,9 +15,9 @@ from cli.options import (
     JsonOption,
     WaitOption,
     WorkspaceOption,
-    config_of,
+    config_in_force,
     existing_root,
-    locked,
+    locked_and_mended,
     who_asks,
 )
 
@@ -64,7 +64,7 @@ def show(
     from pipeline.store.workspace import Workspace
 
     root = existing_root(workspace, config_file)
-    states = label_states(Workspace(root), config_of(root, config_file, None))
+    states = label_states(Workspace(root), config_in_force(root, config_file, None))
     if as_json:
         render.document([asdict(state) for state in states])
         return
@@ -126,7 +126,7 @@ def undo(
 ) -> None:
     """Take back the newest change, as long as no champion was made with it."""
     root = existing_root(workspace, config_file)
-    with locked(root, wait):
+    with locked_and_mended(root, wait):
         from pipeline.operations.relabelling import undo_label_change
         from pipeline.store.workspace import Workspace
 
@@ -148,7 +148,7 @@ def _change(
     wait: float,
 ) -> None:
     root = existing_root(workspace, config_file)
-    with locked(root, wait):
+    with locked_and_mended(root, wait):
         from pipeline.months import Month
         from pipeline.operations.relabelling import change_label
         from pipeline.store.workspace import Workspace

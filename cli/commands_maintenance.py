@@ -21,9 +21,9 @@ from cli.options import (
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
-    config_of,
+    config_in_force,
     existing_root,
-    locked,
+    locked_and_mended,
     prepare_torch,
     workspace_root,
 )
@@ -94,11 +94,11 @@ def gc(
 
     space = _workspace(workspace, config_file)
     configured = config_file is not None or space.config_file.exists()
-    all_weights = configured and config_of(space.root, config_file, None).ewc.months == "separate"
+    all_weights = configured and config_in_force(space.root, config_file, None).ewc.months == "separate"
     if dry_run:
         attempts = removable(space, keep, all_weights=all_weights)
     else:
-        with locked(space.root, wait):
+        with locked_and_mended(space.root, wait):
             attempts = removable(space, keep, all_weights=all_weights)
             remove(space, attempts)
     gone = [kept for kept in attempts if kept.reason is None]

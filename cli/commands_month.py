@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,18 +18,20 @@ from cli.options import (
     ThreadsOption,
     WaitOption,
     WorkspaceOption,
-    config_of,
-    locked,
+    locked_and_mended,
     month_or_previous,
+    opened,
     prepare_torch,
     runtime,
-    workspace_root,
+    takes_from,
 )
 from cli.telling import telling
 
 if TYPE_CHECKING:
+    from pipeline.config import Config
     from pipeline.month.decision import Outcome
     from pipeline.month.wish import Wish
+    from pipeline.months import Month
 
 DataOption = Annotated[Path, typer.Option("--data", help="Labelled rows: .jsonl, .csv or .parquet.")]
 LaunchMonth = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month of the launch.")]
@@ -88,9 +90,8 @@ def launch(
     as_json: JsonOption = False,
 ) -> None:
     """Train the first champion from the base model, or adopt one that is already fine-tuned."""
-    root = workspace_root(workspace, config_file)
-    config = config_of(root, config_file, override, seed)
-    with telling(config, month) as tell, locked(root, wait):
+    root, config = opened(workspace, config_file, override, seed)
+    with telling(config, month) as tell, locked_and_mended(root, wait):
         used = prepare_torch(threads)
         from pipeline.month.run import launch as launch_month
         from pipeline.month.wish import Wish
@@ -131,15 +132,14 @@ def run(
 ) -> None:
     """Retrain on a month's feedback, test on every golden set up to it, and promote or refuse."""
     which = month_or_previous(month)
-    root = workspace_root(workspace, config_file)
-    config = config_of(root, config_file, override, seed)
+    root, config = opened(workspace, config_file, override, seed)
     from pipeline.month.wish import Wish
 
     wish = Wish(promote, again_from, until, force, allow_empty, allow_gap)
     if dry_run:
         _dry_run(root, which, config, wish, as_json=as_json)
         return
-    with telling(config, str(which)) as tell, locked(root, wait):
+    with telling(config, str(which)) as tell, locked_and_mended(root, wait):
         used = prepare_torch(threads)
         from pipeline.month.run import run_month
         from pipeline.store.workspace import Workspace
@@ -156,28 +156,14 @@ def run(
     _finish(root, outcome, as_json)
 
 
-def ingest(
-    month: MonthOption = None,
-    force: ForceOption = False,
-    workspace: WorkspaceOption = None,
-    config_file: ConfigOption = None,
-    override: OverrideOption = None,
-    seed: SeedOption = None,
-    wait: WaitOption = 0.0,
-    as_json: JsonOption = False,
-) -> None:
+INGEST_OPTIONS = ("month", "force", "workspace", "config_file", "override", "seed", "wait", "as_json")
+"""Those of `run` that ingesting alone takes."""
+
+
+@takes_from(run, INGEST_OPTIONS)
+def ingest(**options: Any) -> None:
     """Run the ingest stage alone: check a month's feedback and write its tables."""
-    run(
-        month=month,
-        until="ingest",
-        force=force,
-        workspace=workspace,
-        config_file=config_file,
-        override=override,
-        seed=seed,
-        wait=wait,
-        as_json=as_json,
-    )
+    run(until="ingest", **options)
 
 
 def demo(
@@ -207,13 +193,11 @@ def demo(
     render.data(f"\nrun directory: {result.run_directory}")
 
 
-def _dry_run(root: Path, month: object, config: object, wish: Wish, *, as_json: bool) -> None:
-    from typing import Any, cast
-
+def _dry_run(root: Path, month: Month, config: Config, wish: Wish, *, as_json: bool) -> None:
     from pipeline.month.run import dry_run, month_context
     from pipeline.store.workspace import Workspace
 
-    steps = dry_run(month_context(Workspace(root), cast(Any, config), cast(Any, month)), wish)
+    steps = dry_run(month_context(Workspace(root), config, month), wish)
     if as_json:
         render.document([{"stage": s.stage.name, "runs": s.runs, "reason": s.reason} for s in steps])
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import render
-from cli.options import ConfigOption, WaitOption, WorkspaceOption, locked, who_asks, workspace_root
+from cli.options import ConfigOption, WaitOption, WorkspaceOption, locked_and_mended, who_asks, workspace_root
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
 
@@ -28,7 +28,7 @@ def promote(
 ) -> None:
     """Make a finished candidate the champion, whatever the gate said."""
     root, reason = workspace_root(workspace, config_file), _text(reason)
-    with locked(root, wait):
+    with locked_and_mended(root, wait):
         from pipeline.errors import UsageError
         from pipeline.recorded.present_labels import require_present_labels
         from pipeline.store.registry import promote as promote_checkpoint
@@ -66,7 +66,7 @@ def rollback(
 ) -> None:
     """Make the champion before the present one the champion again."""
     root, reason = workspace_root(workspace, config_file), _text(reason)
-    with locked(root, wait) as lagged:
+    with locked_and_mended(root, wait) as lagged:
         from pipeline.recorded.present_labels import require_present_labels
         from pipeline.store.registry import read_registry, roll_back_to, rollback_target
         from pipeline.store.registry import rollback as roll_back

@@ -18,8 +18,9 @@ from cli.options import (
     OverrideOption,
     ThreadsOption,
     WorkspaceOption,
-    config_of,
+    config_in_force,
     existing_root,
+    opened,
     prepare_torch,
     workspace_root,
 )
@@ -65,8 +66,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Compare a candidate with what it started from on golden sets, and ask the gate."""
-    root = workspace_root(workspace, config_file)
-    config = config_of(root, config_file, override)
+    root, config = opened(workspace, config_file, override)
     prepare_torch(threads)
     from cli.progress_bars import progress_on_stderr
     from cli.views import scorecard_text, verdict_text
@@ -219,7 +219,7 @@ def _max_length(root: Path, config_file: Path | None, override: list[str] | None
         from pipeline.config_loading import load_config
 
         return load_config(None, overrides=override or ()).model.max_length
-    return config_of(root, config_file, override).model.max_length
+    return config_in_force(root, config_file, override).model.max_length
 
 
 def _percent(value: Any) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,10 +69,22 @@ def existing_root(workspace: Path | None, config_file: Path | None) -> Path:
     return root
 
 
-def config_of(
+def opened(
+    workspace: Path | None, config_file: Path | None, overrides: list[str] | None, seed: int | None = None
+) -> tuple[Path, Config]:
+    """The workspace's folder, and its configuration in force.
+
+    Raises:
+        BadConfig: as `config_in_force`.
+    """
+    root = workspace_root(workspace, config_file)
+    return root, config_in_force(root, config_file, overrides, seed)
+
+
+def config_in_force(
     root: Path, config_file: Path | None, overrides: list[str] | None, seed: int | None = None
 ) -> Config:
-    """The configuration by its precedence: options, environment, file, defaults; its umask is set.
+    """The configuration by its precedence: options, environment, file, defaults. Files are written with its umask from now on.
 
     Raises:
         BadConfig: when there is no retrain.yaml, or anything in it is wrong.
@@ -86,7 +99,7 @@ def config_of(
 
 
 @contextmanager
-def locked(root: Path, wait: float = 0.0) -> Iterator[bool]:
+def locked_and_mended(root: Path, wait: float = 0.0) -> Iterator[bool]:
     """Hold the workspace, before anything heavy is imported; sweep what killed runs left in it.
 
     Yields:
@@ -156,3 +169,18 @@ def who_asks() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return f"uid {os.getuid()}"
+
+
+def takes_from(
+    command: Callable[..., None], names: Collection[str]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take some of another one's options, under the names that they have there."""
+
+    def give(narrower: Callable[..., None]) -> Callable[..., None]:
+        whole = inspect.signature(command, eval_str=True)
+        kept = [whole.parameters[name] for name in names]
+        narrower.__signature__ = whole.replace(parameters=kept)  # type: ignore[attr-defined]
+        narrower.__annotations__ = {one.name: one.annotation for one in kept}
+        return narrower
+
+    return give

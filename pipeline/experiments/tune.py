@@ -16,7 +16,7 @@ from pipeline.recorded.present_labels import require_present_labels
 from pipeline.recorded.rows import labels_of, rows_of, validation_rows
 from pipeline.recorded.tune_record import FrontierPoint, TuneResult, save_tuning
 from pipeline.stages.stage import RunContext
-from pipeline.stages.trial import Losses, Trial, penalised, prepare_trial
+from pipeline.stages.trial import Losses, Trial, prepare_trial, with_a_penalty
 from pipeline.store import atomic
 from pipeline.store.workspace import Workspace
 
@@ -101,7 +101,7 @@ def frontier(trial: Trial, settings: TuneSettings) -> TuneResult:
     """Train plain, predict every candidate, train the few that decide, and choose.
 
     Raises:
-        UsageError: where no penalised weight moves.
+        UsageError: where no with_a_penalty weight moves.
     """
     from pipeline.ewc.lambda_choice import choose, next_to_train
     from pipeline.ewc.lambda_path import balanced_lambda, calibrated, lambda_grid, path_point
@@ -283,7 +283,7 @@ def prepared_month(
         run_month(workspace, config, month, wish=Wish(until="ingest"), runtime=runtime)
         context = month_context(workspace, config, month, device=runtime.device, progress=runtime.progress)
     parent = context.attempt.read_manifest().parent
-    return penalised(replace(context, base=parent))
+    return with_a_penalty(replace(context, base=parent))
 
 
 def _distance(

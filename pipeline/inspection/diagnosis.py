@@ -18,7 +18,7 @@ from pipeline.recorded.scorecards import losing_refusals, recorded_scorecard
 from pipeline.stages.fisher import ensure_fisher
 from pipeline.stages.fisher_pass import FisherSettings
 from pipeline.stages.stage import RunContext
-from pipeline.stages.trial import Trial, evenly, months_summed, penalised, prepare_trial
+from pipeline.stages.trial import Trial, evenly, months_summed, prepare_trial, with_a_penalty
 from pipeline.store import reading
 from pipeline.store.fisher_file import read_fisher
 from pipeline.store.hashing import FISHER_FILE, checkpoint_files
@@ -112,7 +112,7 @@ def diagnose(
         raise UsageError(f"{manifest.attempt}: started from no other checkpoint; name a later month")
     if rows:  # they are read under present names, which the candidate must have
         require_present_labels(workspace, found.run)
-    context = penalised(_context(workspace, found.run, manifest, device, progress))
+    context = with_a_penalty(_context(workspace, found.run, manifest, device, progress))
     file = ensure_fisher(
         workspace, manifest.parent, FisherSettings.of(context.config), device=device, progress=progress
     )

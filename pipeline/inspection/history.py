@@ -67,9 +67,9 @@ def outcome_of(manifest: Manifest) -> str:
         return "unfinished"
     if manifest.verdict is None:
         return "no feedback"
-    if manifest.verdict.promoted:
-        return "promoted (forced)" if manifest.verdict.forced else "promoted"
-    return "passed, not promoted" if manifest.verdict.passed else "refused"
+    words = {"kept": "passed, not promoted"}
+    forced = " (forced)" if manifest.verdict.promoted and manifest.verdict.forced else ""
+    return words.get(manifest.verdict.status, manifest.verdict.status) + forced
 
 
 def workspace_history(workspace: Workspace) -> History:

@@ -70,16 +70,15 @@ def decide(context: RunContext, *, wish: Wish, runtime: Runtime, journal: Journa
             }
         ),
     )
-    status: Literal["promoted", "refused", "kept"] = (
-        "promoted" if wanted else "kept" if verdict.passed else "refused"
-    )
     for reason in verdict.reasons:
         journal.tell("gate", f"{context.month} gate: {reason}")
-    journal.tell("finished", f"{context.month}: {status}{' (forced)' if forced else ''}", status=status)
-    if status == "refused":
+    journal.tell(
+        "finished", f"{context.month}: {gate.status}{' (forced)' if forced else ''}", status=gate.status
+    )
+    if gate.status == "refused":
         journal.tell("advice", f"{context.month}: {_after_a_refusal(context, verdict)}")
     try_report(context.workspace, context.attempt)
-    return Outcome(context.month, context.attempt.attempt, status, False, forced, verdict.reasons, code)
+    return Outcome(context.month, context.attempt.attempt, gate.status, False, forced, verdict.reasons, code)
 
 
 def _after_a_refusal(context: RunContext, verdict: Verdict) -> str:
@@ -129,13 +128,10 @@ def finished_before(context: RunContext, manifest: Manifest, *, wish: Wish, runt
         return Outcome(
             context.month, manifest.attempt, "promoted", already, forced.forced, gate.reasons, DONE
         )
-    status: Literal["promoted", "refused", "kept"] = (
-        "promoted" if gate.promoted else "kept" if gate.passed else "refused"
-    )
     back = any(entry.checkpoint == candidate for entry in registry.history) and candidate not in succession(
         registry
     )
     code = manifest.exit_code or DONE
     return Outcome(
-        context.month, manifest.attempt, status, True, gate.forced, gate.reasons, code, rolled_back=back
+        context.month, manifest.attempt, gate.status, True, gate.forced, gate.reasons, code, rolled_back=back
     )

@@ -196,7 +196,7 @@ def months_summed(context: RunContext, base: CheckpointRef, fisher_file: Path) -
     return float(sum(metadata.gamma**age for age in range(len(metadata.months) or 1)))
 
 
-def penalised(context: RunContext) -> RunContext:
+def with_a_penalty(context: RunContext) -> RunContext:
     """The same month with a recipe that has a penalty: the configured arm's, or `ewc` where it has none."""
     config = context.config
     arm = config.arm if config.arm in ("default", "ewc") else "ewc"

@@ -93,6 +93,11 @@ class GateOutcome(Record):
     forced: bool
     reasons: tuple[str, ...]
 
+    @property
+    def status(self) -> Literal["promoted", "kept", "refused"]:
+        """In a word; `kept` passed and was not promoted."""
+        return "promoted" if self.promoted else "kept" if self.passed else "refused"
+
 
 class Manifest(Record):
     """Everything needed to repeat an attempt. It holds no times, so that equal runs are equal bits."""

@@ -18,7 +18,7 @@ from pipeline.month.wish import Runtime
 from pipeline.months import Month
 from pipeline.recorded.tune_record import TuneResult, recorded_frontier, save_tuning
 from pipeline.stages.stage import RunContext
-from pipeline.stages.trial import Losses, Trial, months_summed, penalised, prepare_trial
+from pipeline.stages.trial import Losses, Trial, months_summed, prepare_trial, with_a_penalty
 from pipeline.store.run_directory import RunDirectory
 from pipeline.store.verification import verify_workspace
 from pipeline.store.workspace import Workspace
@@ -191,7 +191,7 @@ def ingested(workspace: Path) -> RunContext:
     """The toy month 2026-02 under the arm ewc; its ingest is done."""
     space = Workspace(workspace)
     config = load_config(workspace / "retrain.yaml", overrides=["arm=ewc"])
-    return penalised(month_context(space, config, Month(2026, 2)))
+    return with_a_penalty(month_context(space, config, Month(2026, 2)))
 
 
 def test_trial_trains_what_the_monthly_job_trains(launched: Path, cli: Callable[..., Any]) -> None:
@@ -243,11 +243,11 @@ def test_key_follows_the_recipe(launched: Path, cli: Callable[..., Any]) -> None
     context = ingested(launched)
     assert tuned_key(context) == "ewc.lambda"
     replaying = month_context(context.workspace, load_config(None), Month(2026, 2))
-    assert tuned_key(penalised(replaying)) == "ewc.replay_lambda"
+    assert tuned_key(with_a_penalty(replaying)) == "ewc.replay_lambda"
     assert cli("ingest", "--month", "2026-02", "-w", launched).code == 0
-    assert tuned_key(penalised(replaying)) == "ewc.growth_lambda"  # the month brings a new label
+    assert tuned_key(with_a_penalty(replaying)) == "ewc.growth_lambda"  # the month brings a new label
     plain = load_config(None, overrides=["arm=plain", "ewc.lambda=0"])
-    assert penalised(month_context(context.workspace, plain, Month(2026, 2))).recipe.ewc_lambda > 0.0
+    assert with_a_penalty(month_context(context.workspace, plain, Month(2026, 2))).recipe.ewc_lambda > 0.0
 
 
 def test_choice_is_written_and_comments_stay(new_workspace: Path) -> None:
