@@ -182,10 +182,10 @@ def ensure_launched(
     source: LaunchInput,
     runtime: Runtime,
 ) -> None:
-    """Make a workspace and launch it; one that was launched from the same checkpoint and has gone on stays as it is.
+    """Make a workspace and launch it; one that was launched from the same checkpoint and has run months since stays as it is.
 
     Raises:
-        UsageError: when it has gone on from another launch.
+        UsageError: when it continued from another launch.
     """
     make_workspace(space.root)
     champion = read_registry(space).champion

@@ -149,7 +149,7 @@ def attempt_details(workspace: Workspace, ref: str) -> AttemptDetails:
 
 
 def _last_failure(attempt: RunDirectory) -> str | None:
-    """Why the attempt's last command failed; None where it went on since."""
+    """Why the attempt's last command failed; None where a later one did not."""
     events = attempt.read_events()
     last = events[-1] if events else {}
     return f"{last['stage']}: {last['error']}" if last.get("event") == "failed" else None

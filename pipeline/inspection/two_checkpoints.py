@@ -12,7 +12,7 @@ from pipeline.months import Month
 from pipeline.progress import Progress
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.gate_evidence import gate_limits, held_rows, present_names, worn_rows
-from pipeline.recorded.golden_sets import golden_file, present_golden_sets, read_golden
+from pipeline.recorded.golden_sets import golden_files, present_golden_sets, read_golden, tested_months
 from pipeline.recorded.lineage import ancestors, label_changes, require_sound
 from pipeline.recorded.rows import labels_of
 from pipeline.stages.evaluate import answers, compare, present_answers, unknown_labels
@@ -125,22 +125,16 @@ def _prior_files(
 ) -> tuple[dict[str, Path], str | None, list[str]]:
     """Golden files by month, the candidate's own month, and the months that lack one."""
     line = ancestors(workspace, base.ref)
-    own = manifest.month if manifest is not None else None
-    months = [ref.month for ref in line] + ([own] if own is not None else [])
+    own = Month.parse(manifest.month) if manifest is not None else None
+    months = tested_months(line, own)
     if not months:
         raise NoInput(
             f"{candidate.checkpoint}: no month is known for it, so no month is prior. Name a golden file with --golden PATH"
         )
-    files, missing = {}, []
-    month, last = Month.parse(min(months)), Month.parse(max(months))
-    while month <= last:
-        file = golden_file(workspace, config.golden.path, month)
-        if file is not None:
-            files[str(month)] = file
-        elif str(month) in months:
-            missing.append(str(month))
-        month = month.next
-    return files, own, missing
+    files = golden_files(workspace, config.golden.path, line, own)
+    missing = [str(month) for month in sorted(months) if month not in files]
+    named = {str(month): file for month, file in files.items()}
+    return named, str(own) if own is not None else None, missing
 
 
 def _existing(workspace: Workspace, golden: str) -> Path:

@@ -89,7 +89,9 @@ class Resumption:
                 atomic.remove_tree(path)
                 continue
             if record.fingerprint != self.fingerprint:
-                self.tell(f"{path.name}: made on another machine or with other versions; not gone on from")
+                self.tell(
+                    f"{path.name}: made on another machine or with other versions; training does not resume from it"
+                )
                 atomic.remove_tree(path)
             elif found is None:
                 found = path, record

@@ -1,4 +1,4 @@
-"""When a running training is saved, and how it goes on from there as if it had never stopped."""
+"""When a running training is saved, and how it resumes from there as if it had never stopped."""
 
 import hashlib
 import math
@@ -45,7 +45,7 @@ class TrainerCheckpoints(TrainerCallback):
         """Write one checkpoint, its record last.
 
         Raises:
-            TrainingDiverged: the loss is not finite; such a state is never gone on from.
+            TrainingDiverged: the loss is not finite; such a state is never resumed.
             AccessDenied, CannotWrite: the disk refuses.
         """
         losses = trainer.losses()

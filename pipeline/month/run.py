@@ -210,7 +210,7 @@ def _run(context: RunContext, stages: Sequence[Stage], *, wish: Wish, runtime: R
 def _left_by(
     manifest: Manifest, context: RunContext, stages: Sequence[Stage], wish: Wish, runtime: Runtime
 ) -> bool:
-    """Whether an attempt is what the same command opened and did not come to the end of: it is gone on with.
+    """Whether an attempt is what the same command opened and did not come to the end of: then it is resumed.
 
     Without this, `--force` and `--from` would begin another attempt whenever they are run again after a kill.
     """

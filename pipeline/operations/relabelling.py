@@ -206,8 +206,7 @@ def _write(
 
 
 def _golden(workspace: Workspace, config: Config, line: Sequence[CheckpointRef]) -> list[GoldenSet]:
-    first, last = Month.parse(line[0].month), Month.parse(line[-1].month)
-    files = golden_files(workspace, config.golden.path, first=first, last=last)
+    files = golden_files(workspace, config.golden.path, line, None)
     return [read_golden(file, name=str(month)) for month, file in files.items()]
 
 

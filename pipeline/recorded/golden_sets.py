@@ -1,7 +1,7 @@
 """Find and read the golden sets of months."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import BadData
@@ -11,6 +11,7 @@ from pipeline.months import Month
 from pipeline.recorded.names import OWN_GOLDEN_FILE
 from pipeline.row_task import ONE_LABEL, RowTask
 from pipeline.store.hashing import sha256_file
+from pipeline.store.records import CheckpointRef
 from pipeline.store.stage_directory import find_output
 from pipeline.store.tables import changed_input, read_table
 from pipeline.store.workspace import Workspace
@@ -34,16 +35,30 @@ def golden_file(workspace: Workspace, pattern: str, month: Month) -> Path | None
     return None
 
 
-def golden_files(workspace: Workspace, pattern: str, *, first: Month, last: Month) -> dict[Month, Path]:
-    """The golden files of the months first..last that have one."""
+def golden_files(
+    workspace: Workspace, pattern: str, line: Sequence[CheckpointRef], own: Month | None
+) -> dict[Month, Path]:
+    """The golden files, by month, that a model is tested on: of every month from the launch on that has one.
+
+    Args:
+        line: the models that it descends from, the launch first; those of months without a model between them count, too.
+        own: the model's own month; None for a line alone.
+    """
+    months = tested_months(line, own)
     found: dict[Month, Path] = {}
-    month = first
-    while month <= last:
+    month = min(months)
+    while month <= max(months):
         file = golden_file(workspace, pattern, month)
         if file is not None:
             found[month] = file
         month = month.next
     return found
+
+
+def tested_months(line: Sequence[CheckpointRef], own: Month | None) -> list[Month]:
+    """The months whose golden sets must be there: those of a line of descent, and a model's own."""
+    months = [Month.parse(ref.month) for ref in line] + ([own] if own is not None else [])
+    return list(dict.fromkeys(months))
 
 
 def golden_hashes(workspace: Workspace, files: dict[Month, Path]) -> dict[str, str]:

@@ -28,6 +28,7 @@ from pipeline.recorded.golden_sets import (
     golden_hashes,
     present_golden_sets,
     recorded_golden_sets,
+    tested_months,
 )
 from pipeline.recorded.names import (
     CHECKPOINT_FOLDER,
@@ -146,9 +147,7 @@ def unknown_labels(golden: list[GoldenSet], known: LabelSet) -> dict[str, list[s
 
 
 def _golden(context: RunContext) -> dict[Month, Path]:
-    line = context.line
-    first = Month.parse(line[0].month) if line else context.month
-    files = golden_files(context.workspace, context.config.golden.path, first=first, last=context.month)
+    files = golden_files(context.workspace, context.config.golden.path, context.line, context.month)
     own = files.get(context.month)
     if (
         own is not None
@@ -161,9 +160,8 @@ def _golden(context: RunContext) -> dict[Month, Path]:
 
 def missing_golden(context: RunContext) -> list[str]:
     """The months of the line of descent, and the month itself, that have no golden set."""
-    there = {str(month) for month in _golden(context)}
-    wanted = [ref.month for ref in context.line] + [str(context.month)]
-    return [month for month in dict.fromkeys(wanted) if month not in there]
+    there = _golden(context)
+    return [str(month) for month in tested_months(context.line, context.month) if month not in there]
 
 
 def _inputs(context: RunContext) -> dict[str, str]:

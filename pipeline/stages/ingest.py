@@ -77,10 +77,8 @@ def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
 
 
 def _golden(context: RunContext) -> dict[Month, Path]:
-    line = context.line
-    first = Month.parse(line[0].month) if line else context.month
     own = context.workspace.root / context.config.golden.path.replace("{month}", str(context.month))
-    files = golden_files(context.workspace, context.config.golden.path, first=first, last=context.month)
+    files = golden_files(context.workspace, context.config.golden.path, context.line, context.month)
     if not own.is_file():
         files.pop(context.month, None)  # what this month set aside itself is an output, not an input
     return files

@@ -32,7 +32,7 @@ def weights_of(attempt: Path) -> list[Path]:
 
 
 def remove_weights(attempt: Path, attempt_id: str, recorded: Iterable[str]) -> None:
-    """Remove an attempt's weights; the record of it is written first, so that a kill in between is gone on with.
+    """Remove an attempt's weights; the record of it is written first, so that the next call finishes what a kill left.
 
     Args:
         attempt: its folder.

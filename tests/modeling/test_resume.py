@@ -175,7 +175,7 @@ def test_a_training_with_proximal_pulls_resumes_to_the_same_bits(
     assert_equal(train(resumption, form="proximal", lambda_=300.0), train(form="proximal", lambda_=300.0))
 
 
-def test_a_training_of_the_other_form_is_not_gone_on_from(
+def test_a_training_of_the_other_form_is_not_resumed(
     train: Callable[..., Trained], resumption: Resumption, at_every_step: None, undisturbed: Trained
 ) -> None:
     train(resumption, form="proximal")
@@ -288,7 +288,7 @@ def test_with_every_checkpoint_damaged_training_begins_again(
     assert_equal(train(stopped), undisturbed)
 
 
-def test_a_checkpoint_without_an_optimizer_state_is_never_gone_on_from(stopped: Resumption) -> None:
+def test_a_checkpoint_without_an_optimizer_state_is_never_resumed(stopped: Resumption) -> None:
     path = stopped.folder / "checkpoint-6"
     (path / "optimizer.pt").unlink()
     record = json.loads((path / RECORD_FILE).read_text())

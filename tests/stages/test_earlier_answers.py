@@ -10,6 +10,7 @@ from pipeline.months import Month
 from pipeline.progress import silent
 from pipeline.recorded.gate_evidence import Answers
 from pipeline.recorded.golden_sets import golden_files, golden_hashes, read_golden
+from pipeline.recorded.lineage import ancestors
 from pipeline.stages import evaluate
 from pipeline.stages.earlier_answers import earlier_answers
 from pipeline.stages.evaluate import answers
@@ -17,18 +18,18 @@ from pipeline.store.registry import read_registry
 from pipeline.store.workspace import Workspace
 from tests.conftest import call
 
-FIRST, LAST = Month(2026, 1), Month(2026, 3)
+LAST = Month(2026, 3)
 
 
 def sets_of(space: Workspace) -> dict[Month, GoldenSet]:
-    files = golden_files(space, "golden/{month}.jsonl", first=FIRST, last=LAST)
+    files = golden_files(space, "golden/{month}.jsonl", ancestors(space, read_registry(space).champion), LAST)
     return {month: read_golden(file, name=str(month)) for month, file in files.items()}
 
 
 def recorded(space: Workspace, max_length: int = 16) -> Answers:
     champion = read_registry(space).champion
     assert champion is not None
-    files = golden_files(space, "golden/{month}.jsonl", first=FIRST, last=LAST)
+    files = golden_files(space, "golden/{month}.jsonl", ancestors(space, read_registry(space).champion), LAST)
     hashes = golden_hashes(space, files)
     names = {month: space.name_of(file) for month, file in files.items()}
     return earlier_answers(
