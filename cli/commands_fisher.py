@@ -233,7 +233,7 @@ def _compute(
     from pipeline.store.fisher_file import read_fisher
     from pipeline.store.workspace import Workspace
 
-    file, reason = compute_fisher(
+    done = compute_fisher(
         Workspace(root),
         checkpoint,
         config,
@@ -245,6 +245,9 @@ def _compute(
         pattern=layers,
         until_stable=until_stable,
     )
+    if done is None:
+        return
+    file, reason = done
     metadata = read_fisher(file)[1]
     if as_json:
         render.document({"file": str(file), **metadata.model_dump(mode="json")})

@@ -30,14 +30,15 @@ def compute_fisher(
     progress: Progress,
     pattern: str | None = None,
     until_stable: float = 0.0,
-) -> tuple[Path, str]:
+) -> tuple[Path, str] | None:
     """Compute a checkpoint's Fisher by hand.
 
     Without `data`, for a checkpoint that the workspace made, this is what the monthly job would compute,
     put where it looks for it. With `data`, the Fisher covers just those rows.
 
     Returns:
-        The file, and why `auto` picked its estimator ('' when nothing was computed or picked).
+        The file, and why `auto` picked its estimator ('' when nothing was computed or picked); None in a process that
+        another one leads, which tells of it.
 
     Raises:
         NoInput: when there is no such checkpoint, or no data is known for it.
@@ -82,7 +83,7 @@ def compute_fisher(
     if done.processes.leads:
         write_fisher(file, diagonal, metadata)
     done.processes.wait()
-    return file, done.estimate.reason
+    return (file, done.estimate.reason) if done.processes.leads else None
 
 
 def _refuse_the_jobs_place(found: Found, file: Path, data: Path | None) -> None:
