@@ -80,12 +80,26 @@ class Source(Section):
 class IngestSection(Section):
     sources: Annotated[tuple[Source, ...], Field(min_length=1)] = (Source(path="feedback/{month}.jsonl"),)
     """Where a month's feedback lies."""
+    columns: dict[
+        Literal["id", "created_at", "kind", "text", "label", "slice"], Annotated[str, Field(min_length=1)]
+    ] = Field(default_factory=dict)
+    """Which of the files' columns or keys hold what is read, where they have other names: `text: utterance`."""
+    kind: Literal["correction", "escalation", "catalog"] | None = None
+    """The kind of rows that have none."""
+    encoding: Annotated[str, Field(min_length=1)] | None = None
+    """Of text files, such as cp1252; found out where it is UTF-8 or UTF-16."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """What separates a CSV file's cells; found out where the header shows it."""
     validation: Fraction = 0.1
     """Share of the rows held out to watch the loss; never trained on."""
     max_rejected: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     """Largest share of rows that may be refused before the month stops with exit code 65."""
     max_new_labels: Rows = 1000
     """Most labels that a month may bring before it stops with exit code 65: more is mostly a wrong column."""
+    conflicts: Literal["newest", "majority", "refuse"] = "newest"
+    """Which rows are kept of a text that has several labels: those given last, those that most give, or none."""
+    duplicates: Literal["report", "refuse"] = "report"
+    """What becomes of a text that occurs again with the same label: it is counted, or refused."""
     carry_refused: bool = True
     """Train on the feedback of earlier months whose candidate was refused, too."""
     leave_out: tuple[Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")], ...] = ()

@@ -1,56 +1,22 @@
 """Feedback rows: what a month's labelled row must be, and why a row is refused."""
 
 import hashlib
-import re
-import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, cast
 
 from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.labels import LabelSet
+from pipeline.moments import moment_of
 from pipeline.months import Month
-from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, shown
+from pipeline.normal_text import normalise
+from pipeline.row_policies import Policy, Spelling, losers, spellings
+from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, plain, shown
 
 Kind = Literal["correction", "escalation", "catalog", "launch"]
 FEEDBACK_KINDS = ("correction", "escalation", "catalog")
-_MEANT = "%#&@"
-"""Punctuation, by its category, that says something: 5% is not 5, C# not C."""
-
-_UNSEEN = frozenset(
-    {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0}.union(
-        range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)
-    )
-)
-"""What no reader sees, beside the format characters (Cf): fillers, joiners and variation selectors."""
-
-
-class _Seen(dict[int, str | None]):
-    """For `str.translate`: drops the characters that nobody sees, found when they are first met."""
-
-    def __missing__(self, code: int) -> str | None:
-        unseen = code in _UNSEEN or unicodedata.category(chr(code)) == "Cf"
-        self[code] = None if unseen else chr(code)
-        return self[code]
-
-
-class _Spaced(dict[int, str]):
-    """For `str.translate`: makes spaces of punctuation, controls and separators, found when they are first met."""
-
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        category = unicodedata.category(character)
-        meant = category[0] not in "CZP" or character in _MEANT
-        self[code] = character if meant else " "
-        return self[code]
-
-
-_SEEN, _SPACED = _Seen(), _Spaced()
-_DECIMAL, _MINUS = "\N{DECIMAL SEPARATOR KEY SYMBOL}", "\N{MINUS SIGN}"
-"""Stand for the marks that make another number; both are symbols, which stay."""
-_FRACTION = re.compile(r"(?<![\d.,])(\d+)[.,](?=\d+(?![.,]?\d))|(?<![\w.,])\.(?=\d+(?![.,]?\d))")
-_NEGATIVE = re.compile(r"(?<![\w.,])[-\u2010-\u2015](?=\.?\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +55,22 @@ class RawRecord:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A refused row: where it stands and why; `retired` where it is sound but for a label that is retired."""
+    """A refused row: where it stands and why.
+
+    Attributes:
+        code: of the rule that refuses it.
+    """
 
     file: str
     line: int
     reason: str
     fields: Mapping[str, object] | None = None
-    retired: bool = False
+    code: str = "fields"
+
+    @property
+    def on_purpose(self) -> bool:
+        """Whether the row is sound, and the team's own rules leave it out: it says nothing bad about the rest."""
+        return self.code in ("retired_label", "conflict", "duplicate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,30 +80,19 @@ class CheckedRows:
     rows: tuple[Row, ...]
     labels: LabelSet
     rejected: tuple[Rejection, ...]
+    spellings: tuple[Spelling, ...] = ()
+    repeated: int = 0
+    """Rows among them with the text and label of another one."""
+    passed_over: int = 0
+    """Rows of other months in a file of several, and rows that the month itself set aside as golden."""
 
 
 class _RowProblem(Exception):
     """Why one row is refused."""
 
-
-class _RetiredLabel(_RowProblem):
-    """The row is sound, but its label is retired."""
-
-
-def normalise(text: str) -> str:
-    """A text as compared with golden rows: what a reader would call the same text is the same.
-
-    NFKC, casefolded, without characters that nobody sees (zero-width, soft hyphens, directions, variation selectors),
-    punctuation as spaces, single spaces. Letters' marks and symbols stay, as "5 + 3" is not "5 3" and a vowel sign makes
-    another word. So do the marks of a number: -5 is not 5, nor 3.5 the same as 3 5, while 3,5 is 3.5; marks that only
-    group digits, as in dates, times, versions and millions, are punctuation. A text of nothing but punctuation stays as
-    it is.
-    """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    seen = unicodedata.normalize("NFKC", folded.translate(_SEEN))
-    numbers = _FRACTION.sub(rf"\g<1>{_DECIMAL}", _NEGATIVE.sub(_MINUS, seen))
-    spaced = unicodedata.normalize("NFKC", numbers.translate(_SPACED))
-    return " ".join(spaced.split()) or text.strip()
+    def __init__(self, reason: str, code: str = "fields") -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 def check_feedback(
@@ -141,6 +105,8 @@ def check_feedback(
     set_aside: Collection[str] = (),
     changes: LabelChanges = NO_CHANGES,
     task: RowTask = ONE_LABEL,
+    conflicts: Policy = "newest",
+    duplicates: Literal["report", "refuse"] = "report",
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -156,40 +122,58 @@ def check_feedback(
         set_aside: normalised texts of rows that the month itself made golden; they are passed over.
         changes: of labels; rows under an old name get the present one, rows of retired labels are refused.
         task: what a row must hold.
+        conflicts: which rows are kept of a text that has several labels.
+        duplicates: whether a text that occurs again with its label is refused but once.
     """
     rows: list[tuple[RawRecord, Row]] = []
     rejected: list[Rejection] = []
+    passed_over = 0
     seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             row = _feedback_row(record, task, month=month)
             if row is None or (set_aside and normalise(row.text) in set_aside):
+                passed_over += 1
                 continue
             _refuse_golden(row, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
             row = replace(row, label=_present_label(row, changes))
         except _RowProblem as problem:
-            retired = isinstance(problem, _RetiredLabel)
-            rejected.append(Rejection(record.file, record.line, str(problem), record.fields, retired))
+            rejected.append(_refused(record, problem))
             continue
         rows.append((record, row))
-    known = labels.extended(
-        name for _, row in rows if row.kind == "catalog" for name in task.labels(row.label)
-    )
-    accepted: list[Row] = []
+    rows, spelled = _spelled(rows, labels, task)
+    only_catalog = "only a catalog row may bring a new label"
+    brought = labels.extended(_brought(rows, task))
+    rows = _known(rows, brought, rejected, task, only_catalog)
+    rows, repeated = _without_conflicts(rows, rejected, conflicts, duplicates)
+    known = labels.extended(_brought(rows, task))  # without what lost all its rows to another label
+    rows = _known(rows, known, rejected, task, only_catalog)
+    ordered = tuple(sorted(rejected, key=lambda r: (r.file, r.line)))
+    return CheckedRows(tuple(row for _, row in rows), known, ordered, spelled, repeated, passed_over)
+
+
+def _brought(rows: Iterable[tuple[RawRecord, Row]], task: RowTask) -> Iterator[str]:
+    return (name for _, row in rows if row.kind == "catalog" for name in task.labels(row.label))
+
+
+def _known(
+    rows: Iterable[tuple[RawRecord, Row]],
+    labels: LabelSet,
+    rejected: list[Rejection],
+    task: RowTask,
+    why: str,
+) -> list[tuple[RawRecord, Row]]:
+    """The rows whose labels are among these; the others are added to the refused ones."""
+    kept = []
     for record, row in rows:
-        if all(name in known for name in task.labels(row.label)):
-            accepted.append(row)
+        if all(name in labels for name in task.labels(row.label)):
+            kept.append((record, row))
         else:
             rejected.append(
-                Rejection(
-                    record.file,
-                    record.line,
-                    f"unknown label {row.label!r}: only a catalog row may bring a new label",
-                    record.fields,
-                )
+                _refused(record, _RowProblem(f"unknown label {row.label!r}: {why}", "unknown_label"))
             )
-    return CheckedRows(tuple(accepted), known, tuple(sorted(rejected, key=lambda r: (r.file, r.line))))
+    return kept
 
 
 def present_rows(rows: Iterable[Row], changes: LabelChanges) -> list[Row]:
@@ -202,7 +186,9 @@ def present_rows(rows: Iterable[Row], changes: LabelChanges) -> list[Row]:
 def _present_label(row: Row, changes: LabelChanges) -> str:
     retirement = changes.retired(row.label)
     if retirement is not None:
-        raise _RetiredLabel(f"retired label {row.label!r}: it is not trained on since {retirement.since}")
+        raise _RowProblem(
+            f"retired label {row.label!r}: it is not trained on since {retirement.since}", "retired_label"
+        )
     return changes.name_of(row.label)
 
 
@@ -214,35 +200,84 @@ def check_launch(
     golden_alike: Collection[str] = (),
     labels: LabelSet | None = None,
     task: RowTask = ONE_LABEL,
+    conflicts: Policy = "newest",
+    duplicates: Literal["report", "refuse"] = "report",
 ) -> CheckedRows:
     """Turn raw launch records (`text`, `label`, `id` optional) into rows.
 
     Args:
         golden_texts, golden_alike: as for `check_feedback`.
         labels: the label set of an adopted checkpoint; None when the rows define it (sorted by name).
-        task: what a row must hold.
+        task, conflicts, duplicates: as for `check_feedback`.
     """
-    rows: list[Row] = []
+    rows: list[tuple[RawRecord, Row]] = []
     rejected: list[Rejection] = []
     seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             fields = _fields(record)
             row = _row(fields, task, kind="launch", created_at=_written(month.start))
-            if labels is not None and not all(name in labels for name in task.labels(row.label)):
-                raise _RowProblem(f"unknown label {row.label!r}: {_known_instead(labels)}")
             _refuse_golden(row, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
         except _RowProblem as problem:
-            rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
+            rejected.append(_refused(record, problem))
             continue
-        rows.append(row)
-    known = (
-        labels
-        if labels is not None
-        else LabelSet(()).extended(name for row in rows for name in task.labels(row.label))
+        rows.append((record, row))
+    rows, spelled = _spelled(rows, labels or LabelSet(()), task)
+    if labels is not None:
+        rows = _known(rows, labels, rejected, task, _known_instead(labels))
+    rows, repeated = _without_conflicts(rows, rejected, conflicts, duplicates)
+    named = (name for _, row in rows for name in task.labels(row.label))
+    known = labels if labels is not None else LabelSet(()).extended(named)
+    ordered = tuple(sorted(rejected, key=lambda r: (r.file, r.line)))
+    return CheckedRows(tuple(row for _, row in rows), known, ordered, spelled, repeated)
+
+
+def _refused(record: RawRecord, problem: _RowProblem) -> Rejection:
+    return Rejection(record.file, record.line, str(problem), record.fields, problem.code)
+
+
+def _spelled(
+    rows: list[tuple[RawRecord, Row]], known: LabelSet, task: RowTask
+) -> tuple[list[tuple[RawRecord, Row]], tuple[Spelling, ...]]:
+    """The rows under the spelling of their labels that counts, and the spellings that were read as another."""
+    named = [row.label for _, row in rows if task.labels(row.label) == (row.label,)]
+    right = spellings(named, known)
+    counts = Counter(named)
+    told = tuple(sorted(Spelling(wrong, label, counts[wrong]) for wrong, label in right.items()))
+    return [(record, replace(row, label=right.get(row.label, row.label))) for record, row in rows], told
+
+
+def _without_conflicts(
+    rows: list[tuple[RawRecord, Row]],
+    rejected: list[Rejection],
+    conflicts: Policy,
+    duplicates: Literal["report", "refuse"],
+) -> tuple[list[tuple[RawRecord, Row]], int]:
+    """The rows without those that lose against another label of the same text, and how many of them come again."""
+    texts = [normalise(row.text) for _, row in rows]
+    lost = dict(
+        losers(
+            range(len(rows)),
+            text=lambda place: texts[place],
+            label=lambda place: rows[place][1].label,
+            moment=lambda place: rows[place][1].created_at,
+            policy=conflicts,
+        )
     )
-    return CheckedRows(tuple(rows), known, tuple(rejected))
+    kept = []
+    first: dict[tuple[str, str], RawRecord] = {}
+    for place, (record, row) in enumerate(rows):
+        if place in lost:
+            rejected.append(_refused(record, _RowProblem(lost[place], "conflict")))
+            continue
+        earlier = first.setdefault((texts[place], row.label), record)
+        if duplicates == "refuse" and earlier is not record:
+            where = f"the same text and label as {earlier.file} line {earlier.line}"
+            rejected.append(_refused(record, _RowProblem(where, "duplicate")))
+            continue
+        kept.append((record, row))
+    return kept, len(kept) - len(first)
 
 
 def _known_instead(labels: LabelSet) -> str:
@@ -267,7 +302,7 @@ def check_sequences(records: Iterable[RawRecord], *, task: RowTask = TEXT_ALONE)
             row = Row(_row_id(fields, text), "", "launch", text, answer)
             _refuse_repeated(row, record, seen_ids)
         except _RowProblem as problem:
-            rejected.append(Rejection(record.file, record.line, str(problem), record.fields))
+            rejected.append(_refused(record, problem))
             continue
         rows.append(row)
     return CheckedRows(tuple(rows), LabelSet(()), tuple(rejected))
@@ -279,9 +314,9 @@ def _feedback_row(record: RawRecord, task: RowTask, *, month: Month) -> Row | No
     if moment is not None and moment not in month:
         if not record.of_one_month:
             return None
-        raise _RowProblem(f"created_at {_written(moment)} is outside {month} (UTC)")
+        raise _RowProblem(f"created_at {_written(moment)} is outside {month} (UTC)", "month")
     if moment is None and not record.of_one_month:
-        raise _RowProblem("created_at is absent, and the source's path does not name the month")
+        raise _RowProblem("created_at is absent, and the source's path does not name the month", "month")
     kind = fields.get("kind")
     if kind not in FEEDBACK_KINDS:
         raise _RowProblem(f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, found {shown(kind)}")
@@ -290,7 +325,7 @@ def _feedback_row(record: RawRecord, task: RowTask, *, month: Month) -> Row | No
 
 def _fields(record: RawRecord) -> Mapping[str, object]:
     if record.fields is None:
-        raise _RowProblem(record.problem)
+        raise _RowProblem(record.problem, "unreadable")
     return record.fields
 
 
@@ -320,19 +355,10 @@ def _created_at(fields: Mapping[str, object]) -> datetime | None:
     value = fields.get("created_at")
     if value is None or value == "":
         return None
-    if isinstance(value, datetime):
-        moment = value
-    elif isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise _RowProblem(f"created_at: expected ISO 8601, found {shown(value)}") from None
-    else:
-        raise _RowProblem(f"created_at: expected ISO 8601, found {shown(value)}")
     try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise _RowProblem(f"created_at: {shown(value)} is out of range in UTC") from None
+        return moment_of(value)
+    except ValueError as problem:
+        raise _RowProblem(f"created_at: {problem}, found {shown(value)}") from None
 
 
 def _written(moment: datetime) -> str:
@@ -342,15 +368,16 @@ def _written(moment: datetime) -> str:
 def texts_of(records: Iterable[RawRecord]) -> list[str]:
     """The texts of raw records, as rows would have them; those of records that cannot be a row are left out."""
     texts = [record.fields.get("text") for record in records if record.fields is not None]
-    return [text.strip() for text in texts if isinstance(text, str) and len(text) <= MAX_TEXT_CHARACTERS]
+    return [plain(text) for text in texts if isinstance(text, str) and len(text) <= MAX_TEXT_CHARACTERS]
 
 
 def _refuse_golden(row: Row, golden_texts: Collection[str], golden_alike: Collection[str]) -> None:
     if normalise(row.text) in golden_texts:
-        raise _RowProblem("the text is a golden row; training on it would spoil the test")
+        raise _RowProblem("the text is a golden row; training on it would spoil the test", "golden")
     if row.text in golden_alike:
         raise _RowProblem(
-            "the text is a golden row to the model, which reads the same tokens; training on it would spoil the test"
+            "the text is a golden row to the model, which reads the same tokens; training on it would spoil the test",
+            "golden",
         )
 
 
@@ -359,4 +386,4 @@ def _refuse_repeated(row: Row, record: RawRecord, seen: dict[str, RawRecord]) ->
     if first is not record:
         assert record.fields is not None
         what = f"id {row.id!r}" if record.fields.get("id") not in (None, "") else "the same row without an id"
-        raise _RowProblem(f"{what} repeats {first.file} line {first.line}")
+        raise _RowProblem(f"{what} repeats {first.file} line {first.line}", "repeated_id")

@@ -4,6 +4,7 @@ Ingest, golden sets and replay use this half of a task; the other half, which ne
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -33,6 +34,11 @@ class RowTask:
     def group(self, answer: str) -> str:
         """What makes rows alike, so that a memory holds some of each: the labels that their answers name."""
         return "\0".join(self.labels(answer))
+
+
+def plain(text: str) -> str:
+    """A text or label as it is kept: without white space around it, its characters composed (NFC)."""
+    return text.strip() if text.isascii() else unicodedata.normalize("NFC", text.strip())
 
 
 def text_problem(fields: Fields, name: str, limit: int) -> str | None:
@@ -75,7 +81,7 @@ def _one_label_problem(fields: Fields) -> str | None:
 ONE_LABEL = RowTask(
     fields=("text", "label"),
     problem=_one_label_problem,
-    read=lambda fields: (str(fields["text"]).strip(), str(fields["label"]).strip()),
+    read=lambda fields: (plain(str(fields["text"])), plain(str(fields["label"]))),
     labels=lambda answer: (answer,),
 )
 """`text` and one `label` of a set that catalog rows extend."""
@@ -83,7 +89,7 @@ ONE_LABEL = RowTask(
 TEXT_ALONE = RowTask(
     fields=("text",),
     problem=lambda fields: text_problem(fields, "text", MAX_SEQUENCE_CHARACTERS),
-    read=lambda fields: (str(fields["text"]).strip(), ""),
+    read=lambda fields: (plain(str(fields["text"])), ""),
     labels=lambda answer: (),
 )
 """`text` that a language model or a tagger reads: enough for a Fisher, whose answers are drawn from the model."""

@@ -4,7 +4,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from pipeline.feedback import Row, normalise
+from pipeline.feedback import Row
+from pipeline.normal_text import normalise
 from pipeline.row_task import ONE_LABEL, RowTask
 
 

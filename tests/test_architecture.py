@@ -11,7 +11,7 @@ SOURCES = sorted([*ROOT.glob("cli/**/*.py"), *ROOT.glob("pipeline/**/*.py")])
 ORDER = (
     {"values"},
     {"ewc", "evaluation", "store"},
-    {"modeling", "report", "helpdesk"},
+    {"modeling", "report", "sources", "helpdesk"},
     {"recorded"},
     {"stages"},
     {"inspection", "operations"},
@@ -25,6 +25,7 @@ FORBIDDEN = {
     "modeling": {"evaluation"},
     "report": {"store"},
     "helpdesk": {"ewc", "store"},
+    "sources": {"ewc", "evaluation"},
     "recorded": {"helpdesk"},
     "stages": {"report", "helpdesk"},
     "month": {"operations", "report"},

@@ -8,17 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.feedback import (
-    CheckedRows,
-    RawRecord,
-    Row,
-    check_feedback,
-    check_launch,
-    check_sequences,
-    normalise,
-)
+from pipeline.feedback import CheckedRows, RawRecord, Row, check_feedback, check_launch, check_sequences
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.normal_text import normalise
 from pipeline.sampling import hold_out, seeded_sample, set_aside
 
 MONTH = Month(2026, 2)
@@ -171,7 +164,7 @@ def test_the_zone_of_a_time_decides_its_month(moment: object) -> None:
 
 @pytest.mark.parametrize("moment", ["yesterday", "2026-02-30", 20260203, ["2026-02-03"]])
 def test_a_time_that_is_no_iso_8601_is_refused(moment: object) -> None:
-    assert reason(fields(created_at=moment)).startswith("created_at: expected ISO 8601, found ")
+    assert reason(fields(created_at=moment)).startswith("created_at: expected ISO 8601")
 
 
 def test_a_time_at_the_end_of_all_time_is_refused_and_does_not_crash() -> None:

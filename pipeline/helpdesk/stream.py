@@ -12,9 +12,9 @@ from hashlib import sha256
 from random import Random
 
 from pipeline.evaluation.golden import GoldenRow
-from pipeline.feedback import normalise
 from pipeline.helpdesk.wording import MonthWords, Vocabulary, message, trainable, vocabulary
 from pipeline.months import Month
+from pipeline.normal_text import normalise
 
 _LAUNCH_MONTH = Month(2026, 1)
 _ATTEMPTS = 1_000

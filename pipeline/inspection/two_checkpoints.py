@@ -15,6 +15,7 @@ from pipeline.recorded.gate_evidence import gate_limits, held_rows, present_name
 from pipeline.recorded.golden_sets import golden_files, present_golden_sets, read_golden, tested_months
 from pipeline.recorded.lineage import ancestors, label_changes, require_sound
 from pipeline.recorded.rows import labels_of
+from pipeline.sources.table import dialect_of
 from pipeline.stages.evaluate import answers, compare, present_answers, unknown_labels
 from pipeline.store.records import Manifest
 from pipeline.store.workspace import Found, Workspace
@@ -73,7 +74,7 @@ def compare_checkpoints(
     months = [ref.month for ref in (found.ref, base.ref) if ref is not None]
     last = Month.parse(max(months, default="9999-12"))
     changes = label_changes(workspace, line or ancestors(workspace, found.ref), last)
-    written = [read_golden(file, name=name) for name, file in files.items()]
+    written = [read_golden(file, name=name, dialect=dialect_of(config)) for name, file in files.items()]
     sets, retired = present_golden_sets(written, changes)
     length = config.model.max_length
     after, before = (

@@ -15,6 +15,7 @@ from pipeline.recorded.golden_sets import golden_file, read_golden
 from pipeline.recorded.lineage import ancestors, finished_attempt
 from pipeline.recorded.names import SCORECARD_FILE
 from pipeline.recorded.scorecards import recorded_scorecard
+from pipeline.sources.table import dialect_of
 from pipeline.store import atomic, reading
 from pipeline.store.environment import gather_environment
 from pipeline.store.lock import holder_of
@@ -131,7 +132,7 @@ def _golden_sets(workspace: Workspace, config: Config, line: list[Month]) -> Fin
             if file is None:
                 lacking.append(str(month))
                 continue
-            rows = len(read_golden(file, name=str(month)).rows)
+            rows = len(read_golden(file, name=str(month), dialect=dialect_of(config)).rows)
         except RetrainError as error:
             wrong.append(str(error))
             continue

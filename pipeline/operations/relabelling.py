@@ -15,6 +15,7 @@ from pipeline.recorded.golden_sets import golden_files, read_golden
 from pipeline.recorded.lineage import ancestors, label_changes
 from pipeline.recorded.rows import labels_of, training_rows
 from pipeline.row_task import label_problem
+from pipeline.sources.table import dialect_of
 from pipeline.store.label_history import LabelEntry, add_label_entry, read_label_history
 from pipeline.store.records import CheckpointRef
 from pipeline.store.registry import read_registry
@@ -207,7 +208,7 @@ def _write(
 
 def _golden(workspace: Workspace, config: Config, line: Sequence[CheckpointRef]) -> list[GoldenSet]:
     files = golden_files(workspace, config.golden.path, line, None)
-    return [read_golden(file, name=str(month)) for month, file in files.items()]
+    return [read_golden(file, name=str(month), dialect=dialect_of(config)) for month, file in files.items()]
 
 
 def _counted(labels: Sequence[str], changes: LabelChanges) -> Counter[str]:

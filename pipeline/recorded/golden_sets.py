@@ -10,10 +10,11 @@ from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
 from pipeline.recorded.names import OWN_GOLDEN_FILE
 from pipeline.row_task import ONE_LABEL, RowTask
-from pipeline.store.hashing import sha256_file
+from pipeline.sources.read import in_another_format, read_table, table_hash
+from pipeline.sources.table import AS_FOUND, Dialect
 from pipeline.store.records import CheckpointRef
 from pipeline.store.stage_directory import find_output
-from pipeline.store.tables import changed_input, read_table
+from pipeline.store.tables import changed_input
 from pipeline.store.workspace import Workspace
 
 logger = logging.getLogger("retrain")
@@ -28,6 +29,9 @@ def golden_file(workspace: Workspace, pattern: str, month: Month) -> Path | None
     own = workspace.root / pattern.replace("{month}", str(month))
     if own.is_file():
         return own
+    other = in_another_format(own)
+    if other is not None:
+        return other
     for attempt in reversed(workspace.attempts(month)):
         aside = find_output(attempt.stage("ingest"), OWN_GOLDEN_FILE)
         if aside is not None:
@@ -63,11 +67,16 @@ def tested_months(line: Sequence[CheckpointRef], own: Month | None) -> list[Mont
 
 def golden_hashes(workspace: Workspace, files: dict[Month, Path]) -> dict[str, str]:
     """A file's name, seen from the workspace, to its SHA-256, for a stage's inputs."""
-    return {workspace.name_of(file): sha256_file(file) for file in files.values()}
+    return {workspace.name_of(file): table_hash(file) for file in files.values()}
 
 
 def recorded_golden_sets(
-    workspace: Workspace, files: dict[Month, Path], inputs: Mapping[str, str], task: RowTask = ONE_LABEL
+    workspace: Workspace,
+    files: dict[Month, Path],
+    inputs: Mapping[str, str],
+    *,
+    task: RowTask = ONE_LABEL,
+    dialect: Dialect = AS_FOUND,
 ) -> dict[Month, GoldenSet]:
     """Golden sets whose hashes `inputs` recorded with `golden_hashes`.
 
@@ -79,21 +88,29 @@ def recorded_golden_sets(
         recorded = inputs.get(workspace.name_of(file))
         if recorded is None:
             raise changed_input(file)
-        sets[month] = read_golden(file, name=str(month), sha256=recorded, task=task)
+        sets[month] = read_golden(file, name=str(month), sha256=recorded, task=task, dialect=dialect)
     return sets
 
 
-def read_golden(file: Path, *, name: str, sha256: str | None = None, task: RowTask = ONE_LABEL) -> GoldenSet:
+def read_golden(
+    file: Path,
+    *,
+    name: str,
+    sha256: str | None = None,
+    task: RowTask = ONE_LABEL,
+    dialect: Dialect = AS_FOUND,
+) -> GoldenSet:
     """Read one golden set strictly; every row must be right, or the set proves nothing.
 
     Args:
         sha256: what the file must hash to, where a record says so already.
         task: what a row must hold.
+        dialect: what the team says of the file.
 
     Raises:
         NoInput: when the file is absent. BadData: when a row is damaged, an id is given twice, or the file changed.
     """
-    rows = read_table(file, sha256=sha256)
+    rows = read_table(file, sha256=sha256, dialect=dialect).rows
     damaged = [f"line {row.line}: {row.value}" for row in rows if isinstance(row.value, str)]
     if damaged:
         raise BadData(

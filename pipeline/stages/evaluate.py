@@ -38,6 +38,7 @@ from pipeline.recorded.names import (
     is_golden_input,
 )
 from pipeline.recorded.rows import labels_of
+from pipeline.sources.table import dialect_of
 from pipeline.stages.earlier_answers import earlier_answers
 from pipeline.stages.finetune import candidate_of
 from pipeline.stages.stage import RunContext, Stage
@@ -202,7 +203,9 @@ def _require_the_ingested(context: RunContext, files: dict[Month, Path]) -> None
 def _body(context: RunContext, folder: Path) -> None:
     files, changes = _golden(context), context.label_changes
     _require_the_ingested(context, files)
-    written = recorded_golden_sets(context.workspace, files, context.inputs, context.task)
+    written = recorded_golden_sets(
+        context.workspace, files, context.inputs, task=context.task, dialect=dialect_of(context.config)
+    )
     golden, retired = present_golden_sets(written.values(), changes)
     options: dict[str, Any] = {
         "max_length": context.config.model.max_length,

@@ -1,5 +1,7 @@
 """Find and read the files of a month's feedback."""
 
+import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.config import Config
@@ -7,10 +9,13 @@ from pipeline.errors import NoInput
 from pipeline.feedback import RawRecord, check_feedback
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.sources.columns import require_fields
+from pipeline.sources.read import in_another_format, is_saved_dataset, is_table, read_table
+from pipeline.sources.table import Dialect, dialect_of
 from pipeline.stages.links import shown_path
-from pipeline.store.tables import SUFFIXES, read_table
 from pipeline.store.workspace import Workspace
 
+logger = logging.getLogger("retrain")
 PUT_IT_THERE = "Put it there, or record a month without feedback with --allow-empty"
 
 
@@ -41,26 +46,43 @@ def feedback_files(
 def _matching(root: Path, pattern: str) -> list[Path]:
     path = root / pattern
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        return [path] if is_saved_dataset(path) else sorted(file for file in path.iterdir() if is_table(file))
     if path.is_file():
         return [path]
+    other = in_another_format(path)
+    if other is not None:
+        return [other]
     start = Path(path.anchor) if Path(pattern).is_absolute() else root
     return sorted(file for file in start.glob(str(path.relative_to(start))) if file.is_file())
 
 
 def read_records(
-    file: Path, *, name: str, of_one_month: bool = True, sha256: str | None = None
+    file: Path,
+    *,
+    name: str,
+    of_one_month: bool = True,
+    sha256: str | None = None,
+    dialect: Dialect | None = None,
+    required: Collection[str] = (),
+    tell: bool = False,
 ) -> list[RawRecord]:
     """The raw rows of one file, which messages call `name`, with the reason for each that could not be read.
 
     Args:
         sha256: what the file must hash to, where a record says so already.
+        dialect: what the team says of the file.
+        required: fields that some row must have.
+        tell: log what was found out about the file.
     """
+    table = read_table(file, sha256=sha256, dialect=dialect or Dialect())
+    require_fields(file, table.rows, required)
+    if tell and table.told:
+        logger.info("ingest: %s: %s", name, "; ".join(table.told))
     return [
         RawRecord(name, row.line, None, row.value, of_one_month)
         if isinstance(row.value, str)
         else RawRecord(name, row.line, row.value, of_one_month=of_one_month)
-        for row in read_table(file, sha256=sha256)
+        for row in table.rows
     ]
 
 
@@ -79,7 +101,9 @@ def require_feedback(
     records = [
         record
         for file, of_one_month in files.items()
-        for record in read_records(file, name=workspace.name_of(file), of_one_month=of_one_month)
+        for record in read_records(
+            file, name=workspace.name_of(file), of_one_month=of_one_month, dialect=dialect_of(config)
+        )
     ]
     checked = check_feedback(records, month=month, labels=LabelSet(()), golden_texts=())
     if not checked.rows and not checked.rejected:

@@ -9,17 +9,9 @@ from typing import Any
 
 from pipeline.errors import BadData
 from pipeline.evaluation.golden import GoldenSet
-from pipeline.feedback import (
-    CheckedRows,
-    RawRecord,
-    Rejection,
-    Row,
-    check_feedback,
-    check_launch,
-    normalise,
-    texts_of,
-)
+from pipeline.feedback import CheckedRows, RawRecord, Rejection, Row, check_feedback, check_launch, texts_of
 from pipeline.months import Month
+from pipeline.normal_text import normalise
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.golden_sets import golden_files, golden_hashes, recorded_golden_sets
 from pipeline.recorded.lineage import why_not_learned
@@ -35,17 +27,20 @@ from pipeline.recorded.names import (
     VALIDATION_FILE,
 )
 from pipeline.recorded.rows import ROW_COLUMNS
+from pipeline.row_policies import Spelling
 from pipeline.sampling import hold_out, set_aside
+from pipeline.sources.read import table_hash
+from pipeline.sources.table import dialect_of
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.feedback_files import feedback_files, patterns_of, read_records
 from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links
 from pipeline.stages.months_learned import months_learned, tell_left_out, tell_taken_names
-from pipeline.stages.refused_rows import reason, reasons, write_rejected
+from pipeline.stages.refused_rows import reason, reasons, tell_policies, write_rejected
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.checkpoints import adopted_hash
-from pipeline.store.hashing import sha256_file, sha256_json
+from pipeline.store.hashing import sha256_json
 from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import (
     changed_input,
@@ -77,10 +72,9 @@ def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
 
 
 def _golden(context: RunContext) -> dict[Month, Path]:
-    own = context.workspace.root / context.config.golden.path.replace("{month}", str(context.month))
     files = golden_files(context.workspace, context.config.golden.path, context.line, context.month)
-    if not own.is_file():
-        files.pop(context.month, None)  # what this month set aside itself is an output, not an input
+    if context.month in files and files[context.month].is_relative_to(context.workspace.runs):
+        del files[context.month]  # what this month set aside itself is an output, not an input
     return files
 
 
@@ -88,7 +82,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
     inputs = golden_hashes(context.workspace, _golden(context))
     for month, files in _files(context).items():
         for file in files:
-            inputs[_input_name(context, month, file)] = sha256_file(file)
+            inputs[_input_name(context, month, file)] = table_hash(file)
     if context.base is not None:
         inputs[BASE_INPUT] = context.base.sha256
     elif context.launch is not None and context.launch.checkpoint is not None:
@@ -120,7 +114,15 @@ def _records(context: RunContext, month: Month, files: Mapping[Path, bool]) -> l
     records = []
     for name, file in names.items():
         shown = name.removeprefix(f"{FEEDBACK_INPUT}{month} ")
-        records += read_records(file, name=shown, of_one_month=files[file], sha256=context.inputs[name])
+        records += read_records(
+            file,
+            name=shown,
+            of_one_month=files[file],
+            sha256=context.inputs[name],
+            dialect=dialect_of(context.config),
+            required=context.task.fields if context.launch is not None else (*context.task.fields, "kind"),
+            tell=True,
+        )
     return records
 
 
@@ -147,9 +149,11 @@ def _check(
     golden: Mapping[Month, GoldenSet],
     model: ModelsEye,
 ) -> tuple[CheckedRows, int]:
-    """All rows of all files, and how many raw rows there were."""
+    """All rows of all files, and how many raw rows were read; those that are no more rows of theirs apart."""
     tested = [row.text for each in golden.values() for row in each.rows]
     golden_texts = {normalise(text) for text in tested}
+    settings = context.config.ingest
+    policies: Any = {"conflicts": settings.conflicts, "duplicates": settings.duplicates}
     if context.launch is not None:
         records = _records(context, context.month, files[context.month])
         adopted = context.launch.checkpoint
@@ -162,6 +166,7 @@ def _check(
                 golden_alike=model.same(texts_of(records), tested),
                 labels=labels,
                 task=context.task,
+                **policies,
             ),
             len(records),
         )
@@ -170,7 +175,8 @@ def _check(
     labels = changes.renamed(checkpoint_labels(context.workspace.root / context.base.path))
     by_month: dict[Month, Sequence[Row]] = {}
     rejected: list[Rejection] = []
-    count = 0
+    spelled: list[Spelling] = []
+    passed_over = repeated = count = 0
     for month, of_month in files.items():
         records = _records(context, month, of_month)
         checked = check_feedback(
@@ -182,6 +188,7 @@ def _check(
             set_aside=_set_aside(context, month, golden),
             changes=changes,
             task=context.task,
+            **policies,
         )
         labels = checked.labels
         by_month[month] = checked.rows
@@ -195,8 +202,12 @@ def _check(
                 context.month,
             )
         rejected.extend(checked.rejected)
-        count += len(checked.rows) + len(checked.rejected)
-    return CheckedRows(tuple(_joined(by_month)), labels, tuple(rejected)), count
+        spelled.extend(checked.spellings)
+        repeated += checked.repeated
+        passed_over += checked.passed_over
+        count += len(records)
+    rows = tuple(_joined(by_month))
+    return CheckedRows(rows, labels, tuple(rejected), tuple(spelled), repeated, passed_over), count
 
 
 def _set_aside(context: RunContext, month: Month, golden: Mapping[Month, GoldenSet]) -> set[str]:
@@ -243,19 +254,29 @@ def _body(context: RunContext, folder: Path) -> None:
     golden_by_month = _golden(context)
     read = [file for of_month in files.values() for file in of_month]
     tell_links(context.workspace, "ingest", [context.workspace.runs, *read, *golden_by_month.values()])
-    golden = recorded_golden_sets(context.workspace, golden_by_month, context.inputs, context.task)
+    golden = recorded_golden_sets(
+        context.workspace,
+        golden_by_month,
+        context.inputs,
+        task=context.task,
+        dialect=dialect_of(context.config),
+    )
     model = models_eye(context)
-    checked, count = _check(context, files, golden, model)
+    checked, read_rows = _check(context, files, golden, model)
+    tell_policies(checked)
+    count = read_rows - checked.passed_over
     write_rejected(folder, checked)
     limit = context.config.ingest.max_rejected
     where = ", ".join(shown_path(context.workspace, file) for file in read)
     if not checked.rows:
         raise BadData(f"{where}: none of {count} rows can be used. {reasons(checked, folder)}")
-    retired = sum(rejection.retired for rejection in checked.rejected)
-    bad = len(checked.rejected) - retired  # what was retired on purpose says nothing bad about the rest
-    if bad > limit * (count - retired):
+    refused = Counter(rejection.code for rejection in checked.rejected)
+    retired = refused["retired_label"]
+    meant = sum(rejection.on_purpose for rejection in checked.rejected)
+    bad = len(checked.rejected) - meant
+    if bad > limit * (count - meant):
         raise BadData(
-            f"{where}: {bad} of {count - retired} rows are refused, at most {100 * limit:g}% may be "
+            f"{where}: {bad} of {count - meant} rows are refused, at most {100 * limit:g}% may be "
             f"(ingest.max_rejected). {reasons(checked, folder)}"
         )
     if context.launch is not None and len(checked.labels) < 2:
@@ -312,12 +333,18 @@ def _body(context: RunContext, folder: Path) -> None:
         folder / SUMMARY_FILE,
         {
             "months": [str(month) for month in months_learned(context)],
+            "read": read_rows,
             "rows": len(checked.rows),
             "train": len(train),
             "validation": len(validation),
             "golden": len(aside),
             "golden_learned_before": sum(learned.values()),
             "rejected": len(checked.rejected),
+            "rejected_by_rule": dict(sorted(refused.items())),
+            "passed_over": checked.passed_over,
+            "given_again": count - len(checked.rejected) - len(checked.rows),
+            "repeated": checked.repeated,
+            "respelled": sum(spelling.rows for spelling in checked.spellings),
             "lengths": asdict(lengths),
             "golden_lengths": asdict(golden_lengths),
             "kinds": dict(sorted(Counter(row.kind for row in checked.rows).items())),

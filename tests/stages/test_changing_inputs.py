@@ -126,9 +126,9 @@ def test_golden_rows_that_another_attempt_set_aside_are_not_tested_on_by_one_tha
 
 
 def test_the_hash_of_a_table_is_that_of_the_bytes_that_are_read(tmp_path: Path) -> None:
-    from pipeline.store.tables import read_table
+    from pipeline.sources.read import read_table
 
     file = toy.write_jsonl(tmp_path / "a.jsonl", [{"text": "a", "label": "b"}])
-    assert len(read_table(file, sha256=sha256_file(file))) == 1
+    assert len(read_table(file, sha256=sha256_file(file)).rows) == 1
     with pytest.raises(BadData, match="changed while this command ran"):
         read_table(file, sha256="0" * 64)

@@ -12,13 +12,13 @@ import pytest
 
 from pipeline.errors import AccessDenied, CannotWrite
 from pipeline.months import Month
+from pipeline.sources.read import read_table
 from pipeline.store import atomic
 from pipeline.store.checkpoints import copy_checkpoint
 from pipeline.store.hashing import checkpoint_hash
 from pipeline.store.lock import workspace_lock
 from pipeline.store.registry import mend_link, promote, read_registry, verify_checkpoint
 from pipeline.store.stage_directory import open_stage, read_stage, verify_stage
-from pipeline.store.tables import read_table
 from pipeline.store.verification import verify_workspace
 from pipeline.store.workspace import Workspace
 

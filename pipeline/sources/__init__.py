@@ -1,0 +1,1 @@
+"""Users' own tables, as people export them: read with suspicion, every line accounted for."""

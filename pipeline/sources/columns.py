@@ -1,0 +1,134 @@
+"""From a file's own columns to the fields that this project reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+
+from pipeline.errors import BadData
+from pipeline.sources.presets import PRESETS, Preset
+from pipeline.sources.table import Dialect, Table, TableRow
+
+_LOOKED_AT = 200
+"""Rows whose keys tell what a file is."""
+_OTHER_NAMES = {
+    "text": ("utterance", "sentence", "query", "message", "content", "question", "input", "body", "title"),
+    "label": ("intent", "category", "class", "target", "tag", "answer", "topic", "output"),
+    "kind": ("type", "source", "feedback_type"),
+}
+
+
+def as_asked(path: Path, table: Table, dialect: Dialect) -> Table:
+    """The table's rows with the fields that this project reads, as the tool that made it and the team name them.
+
+    Raises:
+        BadData: a column that the team names is nowhere in the file.
+    """
+    first = list(islice((row.value for row in table.rows if isinstance(row.value, dict)), _LOOKED_AT))
+    keys = list(dict.fromkeys(key for record in first for key in record))
+    columns = _columns(path, keys, dialect)
+    preset = None if {"text", "label"} <= columns.keys() else _preset(keys, first)
+    told = table.told
+    if preset is not None and preset.told not in told and not any("Rasa" in word for word in told):
+        told = (*told, preset.told)
+    if columns:
+        told = (*told, ", ".join(f"{field} is {column!r}" for field, column in columns.items()))
+    if table.label_names:
+        told = (*told, f"its whole-number labels stand for the {len(table.label_names)} names that it holds")
+    rows = [
+        row
+        if isinstance(row.value, str)
+        else TableRow(row.line, _fields(row.value, preset, columns, table, dialect))
+        for row in table.rows
+    ]
+    return Table(rows, told, table.label_names)
+
+
+def require_fields(path: Path, rows: Sequence[TableRow], required: Collection[str]) -> None:
+    """Refuse a table none of whose rows has a field that each must have.
+
+    Raises:
+        BadData: with the columns that were found, and the nearest names among them.
+    """
+    records = [row.value for row in rows if isinstance(row.value, dict)]
+    missing = [name for name in required if records and all(record.get(name) is None for record in records)]
+    if not missing:
+        return
+    found = list(
+        dict.fromkeys(key for record in records[:_LOOKED_AT] for key in record if key not in missing)
+    )
+    settings = []
+    for name in missing:
+        near = _nearest(name, found)
+        if name == "kind":
+            settings.append("ingest.kind: correction (or escalation, catalog)")
+        else:
+            settings.append(f"ingest.columns.{name}: {near or 'COLUMN'}")
+    raise BadData(
+        f"{path}: found the columns {', '.join(found) or 'none'}; {' and '.join(missing)} "
+        f"{'is' if len(missing) == 1 else 'are'} missing. Set {', '.join(settings)}"
+    )
+
+
+def _columns(path: Path, keys: Sequence[str], dialect: Dialect) -> dict[str, str]:
+    """Field to column, of those that the file has; a file that has the field under its own name needs no other."""
+    found = {field: column for field, column in dialect.columns.items() if column in keys and column != field}
+    lacking = [f for f, column in dialect.columns.items() if keys and column not in keys and f not in keys]
+    lacking = [field for field in lacking if field in ("text", "label")]
+    if lacking:
+        named = ", ".join(f"{field}: {dialect.columns[field]}" for field in lacking)
+        raise BadData(
+            f"{path}: ingest.columns names {named}, found the columns {', '.join(keys)}. Mend ingest.columns"
+        )
+    return found
+
+
+def _preset(keys: Collection[str], first: list[dict[str, object]]) -> Preset | None:
+    return next((preset for preset in PRESETS if preset.found(keys, list(first))), None)
+
+
+def _fields(
+    record: Mapping[str, object],
+    preset: Preset | None,
+    columns: Mapping[str, str],
+    table: Table,
+    dialect: Dialect,
+) -> dict[str, object] | str:
+    named = {field: record.get(column) for field, column in columns.items()}
+    fields = preset.fields(record) if preset is not None else dict(record)
+    if isinstance(fields, str):
+        return fields
+    fields |= named
+    label = _one(fields.get("label"))
+    if isinstance(label, list):
+        return f"label: expected one, found {len(label)}"
+    if table.label_names and isinstance(label, int | float) and not isinstance(label, bool):
+        number = int(label)
+        if number != label or not 0 <= number < len(table.label_names):
+            return f"label: {label} is none of the {len(table.label_names)} that the file names"
+        label = table.label_names[number]
+    if "label" in fields:
+        fields["label"] = label
+    if fields.get("kind") is None and dialect.kind is not None:
+        fields["kind"] = dialect.kind
+    given = fields.get("id")
+    if isinstance(given, float) and math.isfinite(given) and given.is_integer():
+        fields["id"] = int(given)
+    return fields
+
+
+def _one(value: object) -> object:
+    """The only item of a list; other values as they are."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _nearest(name: str, found: Sequence[str]) -> str | None:
+    lower = {column.lower(): column for column in found}
+    for other in _OTHER_NAMES.get(name, ()):
+        if other in lower:
+            return lower[other]
+    close = get_close_matches(name, list(lower), n=1, cutoff=0.6)
+    return lower[close[0]] if close else None
