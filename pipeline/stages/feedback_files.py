@@ -5,12 +5,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.errors import NoInput
+from pipeline.errors import BadData, NoInput
 from pipeline.feedback import RawRecord, check_feedback
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.sources.columns import require_fields
-from pipeline.sources.read import in_another_format, is_saved_dataset, is_table, read_table
+from pipeline.sources.read import FORMATS, in_another_format, is_saved_dataset, is_table, read_table
 from pipeline.sources.table import Dialect, dialect_of
 from pipeline.stages.links import shown_path
 from pipeline.store.workspace import Workspace
@@ -32,6 +32,7 @@ def feedback_files(
 
     Raises:
         NoInput: when there is no file at all; names the patterns that were tried.
+        BadData: when there is none, but something in their folders is named for the month.
     """
     files: dict[Path, bool] = {}
     tried = [pattern.replace("{month}", str(month)) for pattern in patterns]
@@ -39,8 +40,31 @@ def feedback_files(
         for file in _matching(workspace.root, pattern):
             files.setdefault(file, "{month}" in found_by)
     if not files:
+        alike = _looking_like(workspace.root, tried, month)
+        if alike:
+            raise BadData(
+                f"{month}: {', '.join(str(path) for path in alike)}: looks like the month's feedback and is not read; looked "
+                f"for {', '.join(tried)}, in any of the formats {', '.join(FORMATS)}. Rename it, name it in "
+                "ingest.sources, or move it away"
+            )
         raise NoInput(f"{month}: no feedback: looked for {', '.join(tried)} in {workspace.root}. {advice}")
     return files
+
+
+def _looking_like(root: Path, patterns: list[str], month: Month) -> list[Path]:
+    """What is named for a month in the folders where its feedback would lie."""
+    year, number = str(month).split("-")
+    forms = [f"{year}{sign}{number}" for sign in ("-", "_", ".", "")]
+    folders = dict.fromkeys(
+        (root / pattern).parent for pattern in patterns if str(month) in Path(pattern).name
+    )
+    return [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and any(form in path.name for form in forms)
+    ]
 
 
 def _matching(root: Path, pattern: str) -> list[Path]:

@@ -1,0 +1,297 @@
+"""Exports of all kinds: what is accepted, what is refused by which line, and what is told."""
+
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import BadConfig, BadData
+from pipeline.sources.columns import require_fields
+from pipeline.sources.read import in_another_format, is_saved_dataset, read_table, table_hash
+from pipeline.sources.table import Dialect, Table
+from tests import toy
+from tests.conftest import call
+
+ROWS: list[dict[str, object]] = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(4)]
+CSV = "text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in ROWS)
+JSONL = "".join(json.dumps(row) + "\n" for row in ROWS)
+
+
+def read(folder: Path, name: str, data: bytes | str, **dialect: Any) -> Table:
+    (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    return read_table(folder / name, dialect=Dialect(**dialect))
+
+
+def values(table: Table) -> list[object]:
+    return [row.value for row in table.rows]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"),
+    [
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".xz", lzma.compress),
+        (".zst", lambda data: pa.Codec("zstd").compress(data, asbytes=True)),
+    ],
+)
+@pytest.mark.parametrize(("name", "text"), [("t.jsonl", JSONL), ("t.csv", CSV)])
+def test_compressed_files_hold_the_same_rows(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes], name: str, text: str
+) -> None:
+    if suffix == ".zst":
+        with pa.CompressedOutputStream(str(tmp_path / (name + suffix)), "zstd") as stream:
+            stream.write(text.encode())
+        table = read_table(tmp_path / (name + suffix))
+    else:
+        table = read(tmp_path, name + suffix, pack(text.encode()))
+    assert values(table) == ROWS
+
+
+def test_a_compressed_file_that_is_damaged_or_too_large_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BadData, match="cannot be decompressed as gzip"):
+        read(tmp_path, "t.csv.gz", b"no gzip")
+    monkeypatch.setattr("pipeline.sources.text.FILE_LIMIT_BYTES", 100)
+    with pytest.raises(BadData, match="decompresses to more than 100 bytes"):
+        read(tmp_path, "t.csv.gz", gzip.compress(b"x" * 1000))
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_the_delimiter_is_found_out_and_told(tmp_path: Path, delimiter: str) -> None:
+    table = read(tmp_path, "t.csv", CSV.replace(",", delimiter))
+    assert values(table) == ROWS
+    assert "separated by" in table.told[0]
+
+
+def test_a_header_that_could_be_separated_in_two_ways_is_decided_by_the_setting(tmp_path: Path) -> None:
+    text = "a,b;c\nx,y;z\n"
+    with pytest.raises(
+        BadData, match=r"could be separated by commas or semicolons: .* Set ingest\.delimiter"
+    ):
+        read(tmp_path, "t.csv", text)
+    assert values(read(tmp_path, "t.csv", text, delimiter=";")) == [{"a,b": "x,y", "c": "z"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_encodings_that_show_themselves_are_found_out(tmp_path: Path, encoding: str) -> None:
+    assert values(read(tmp_path, "t.csv", CSV.encode(encoding))) == ROWS
+
+
+def test_an_encoding_that_does_not_show_itself_is_a_setting(tmp_path: Path) -> None:
+    data = "text,label\ncaf\xe9,a\ntea,b\n".encode("cp1252")
+    found = values(read(tmp_path, "t.csv", data))
+    assert "set ingest.encoding, such as cp1252" in str(found[0])
+    assert found[1] == {"text": "tea", "label": "b"}
+    assert values(read(tmp_path, "t.csv", data, encoding="cp1252"))[0] == {"text": "caf\xe9", "label": "a"}
+    with pytest.raises(BadConfig, match="there is no such encoding"):
+        read(tmp_path, "t.csv", data, encoding="klingon")
+
+
+def test_unnamed_columns_and_empty_rows_are_passed_over(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", ",text,label\n0,a,b\n,,\n\n1,c,d\n ,,\n")
+    assert [(row.line, row.value) for row in table.rows] == [
+        (2, {"text": "a", "label": "b"}),
+        (5, {"text": "c", "label": "d"}),
+    ]
+
+
+def test_words_that_data_frames_take_for_nothing_stay_words(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", "text,label\nN/A,null\nnan,NA\n")
+    assert values(table) == [{"text": "N/A", "label": "null"}, {"text": "nan", "label": "NA"}]
+
+
+def test_a_cell_that_really_spans_lines_is_one_row(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", 'text,label\n"first line\nsecond, line",a\nnext,b\n')
+    assert [(row.line, row.value) for row in table.rows] == [
+        (2, {"text": "first line\nsecond, line", "label": "a"}),
+        (4, {"text": "next", "label": "b"}),
+    ]
+
+
+def test_a_cell_that_swallows_rows_is_refused_with_each_of_them(tmp_path: Path) -> None:
+    rows = "".join(f"t{n},{'ab'[n % 2]}\n" for n in range(5))
+    table = read(tmp_path, "t.csv", f'text,label\nx,a\n"screen broke,a\n{rows}another one",b\nlast,b\n')
+    refused = [row for row in table.rows if isinstance(row.value, str)]
+    assert [row.line for row in refused] == list(range(3, 10))
+    assert "a cell spans the lines 3 to 9, of which 6 look like rows: a stray quote?" in str(refused[0].value)
+    assert [row.line for row in table.rows if isinstance(row.value, dict)] == [2, 10]
+
+
+def test_every_line_of_a_broken_csv_is_a_row_or_refused(tmp_path: Path) -> None:
+    lines = [f"text {n},{'ab'[n % 2]}" for n in range(100)]
+    for place in (10, 40, 77):
+        lines[place] = '"' + lines[place]
+    table = read(tmp_path, "t.csv", "text,label\n" + "\n".join(lines) + "\n")
+    assert sorted(row.line for row in table.rows) == list(range(2, 102))
+    assert sum(isinstance(row.value, str) for row in table.rows) == 3
+
+
+def test_json_may_be_an_array_or_lines_or_wrapped(tmp_path: Path) -> None:
+    assert values(read(tmp_path, "a.json", json.dumps(ROWS))) == ROWS
+    assert values(read(tmp_path, "b.json", JSONL)) == ROWS
+    assert values(read(tmp_path, "c.json", json.dumps({"data": ROWS}))) == ROWS
+    with pytest.raises(BadData, match="found an object with the keys rows"):
+        read(tmp_path, "d.json", '{"rows": []}')
+    with pytest.raises(BadData, match="not JSON"):
+        read(tmp_path, "e.json", "[{]")
+
+
+@pytest.mark.parametrize(
+    ("record", "label"),
+    [
+        ({"text": "a", "label": ["x"]}, "x"),
+        ({"text": "a", "labels": ["x"]}, "x"),
+        ({"text": "a", "intent": "x", "entities": []}, "x"),
+        ({"fields": {"text": "a"}, "responses": {"q": [{"value": "x"}, {"value": "x"}]}}, "x"),
+        ({"data": {"text": "a"}, "annotations": [{"result": [{"value": {"choices": ["x"]}}]}]}, "x"),
+        ({"text": "a", "annotator": 1, "lead_time": 1.0, "topic": "x"}, "x"),
+        ({"text": "a", "accept": ["x"], "answer": "accept"}, "x"),
+    ],
+)
+def test_what_labelling_tools_export_is_known_by_its_keys(
+    tmp_path: Path, record: dict[str, object], label: str
+) -> None:
+    (row,) = read(tmp_path, "t.jsonl", json.dumps(record) + "\n").rows
+    assert isinstance(row.value, dict)
+    assert (row.value["text"], row.value["label"]) == ("a", label)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"text": "a", "label": ["x", "y"]}, "label: expected one, found 2"),
+        (
+            {"text": "a", "label": "x", "answer": "reject", "_timestamp": 1},
+            "the answer is 'reject' in Prodigy",
+        ),
+        (
+            {"fields": {"text": "a"}, "responses": {"q": [{"value": "x"}, {"value": "y"}]}},
+            "expected one answer",
+        ),
+        (
+            {"data": {"text": "a"}, "annotations": [{"was_cancelled": True, "result": []}]},
+            "expected one label",
+        ),
+        (
+            {"text": "a", "annotator": 1, "lead_time": 1.0, "b": "x", "c": "y"},
+            "expected one column of labels",
+        ),
+    ],
+)
+def test_what_is_no_label_is_never_learned_as_one(
+    tmp_path: Path, record: dict[str, object], reason: str
+) -> None:
+    (row,) = read(tmp_path, "t.jsonl", json.dumps(record) + "\n").rows
+    assert reason in str(row.value)
+
+
+def test_a_rasa_file_gives_its_intents(tmp_path: Path) -> None:
+    text = (
+        "version: '3.1'\nnlu:\n- intent: greet\n  examples: |\n    - hello\n    - hi [Ann](name)\n"
+        "- synonym: x\n  examples: |\n    - y\n- intent: bye\n  examples: |\n    - see you\n"
+    )
+    table = read(tmp_path, "nlu.yml", text)
+    fields = [row.value for row in table.rows if isinstance(row.value, dict)]
+    assert [(f["text"], f["intent"]) for f in fields] == [
+        ("hello", "greet"),
+        ("hi Ann", "greet"),
+        ("see you", "bye"),
+    ]
+    assert "1 block(s) of synonyms and the like are no rows" in table.told
+    with pytest.raises(BadData, match="holds an alias"):
+        read(tmp_path, "bomb.yml", "a: &a [x]\nnlu: *a\n")
+
+
+def test_a_folder_that_datasets_saved_is_a_table(tmp_path: Path) -> None:
+    folder = tmp_path / "2026-02"
+    folder.mkdir()
+    for name in ("state.json", "dataset_info.json"):
+        (folder / name).write_text("{}")
+    table = pa.table({name: [row[name] for row in ROWS] for name in ROWS[0]})
+    with (
+        pa.OSFile(str(folder / "data-00000-of-00001.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, table.schema) as writer,
+    ):
+        writer.write_table(table)
+    assert is_saved_dataset(folder)
+    assert values(read_table(folder, sha256=table_hash(folder))) == ROWS
+    with pytest.raises(BadData, match="changed while this command ran"):
+        read_table(folder, sha256="0" * 64)
+
+
+def test_whole_number_labels_are_named_by_the_file_itself(tmp_path: Path) -> None:
+    features = {"info": {"features": {"label": {"names": ["x", "y"], "_type": "ClassLabel"}}}}
+    schema = pa.schema(
+        [("text", pa.string()), ("label", pa.int64())], metadata={"huggingface": json.dumps(features)}
+    )
+    table = pa.table({"text": ["a", "b", "c"], "label": [1, 0, 7]}, schema=schema)
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = values(read_table(tmp_path / "t.parquet"))
+    assert found[:2] == [{"text": "a", "label": "y"}, {"text": "b", "label": "x"}]
+    assert found[2] == "label: 7 is none of the 2 that the file names"
+
+
+def test_columns_that_are_missing_are_told_with_the_nearest_names(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", "Utterance,intent\na,b\n")
+    with pytest.raises(BadData) as raised:
+        require_fields(tmp_path / "t.csv", table.rows, ("text", "label"))
+    assert str(raised.value).endswith(
+        "found the columns Utterance, intent; text and label are missing. "
+        "Set ingest.columns.text: Utterance, ingest.columns.label: intent"
+    )
+
+
+def test_a_mapping_that_names_no_column_of_the_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadData, match=r"ingest\.columns names text: utterance, found the columns body, label"
+    ):
+        read(tmp_path, "t.csv", "body,label\na,b\n", columns={"text": "utterance"})
+    plain = read(tmp_path, "t.csv", CSV, columns={"text": "utterance"})
+    assert values(plain) == ROWS
+
+
+def test_another_format_stands_in_for_an_absent_file_and_two_are_told(tmp_path: Path) -> None:
+    asked = tmp_path / "2026-02.jsonl"
+    assert in_another_format(asked) is None
+    (tmp_path / "2026-02.csv.gz").write_bytes(b"")
+    assert in_another_format(asked) == tmp_path / "2026-02.csv.gz"
+    (tmp_path / "2026-02.parquet").write_bytes(b"")
+    with pytest.raises(BadData, match="expected one"):
+        in_another_format(asked)
+
+
+def test_feedback_and_golden_sets_are_found_in_any_format(launched: Path) -> None:
+    feedback, golden = launched / "feedback/2026-02.jsonl", launched / "golden/2026-02.jsonl"
+    for file in (feedback, golden):
+        file.with_suffix(".json").write_text(json.dumps(toy.read_jsonl(file)))
+        file.unlink()
+    done = call("run", "--month", "2026-02", "-w", launched, "--promote")
+    assert done.code == 0, done.err
+    card = json.loads((launched / "runs/2026-02/001/eval/scorecard.json").read_text())
+    assert card["own"]["overall"]["n"] == len(json.loads(golden.with_suffix(".json").read_text()))
+
+
+@pytest.mark.parametrize("name", ["2026-02.xls", "export_2026_02.txt", "202602-part1.jsonl"])
+def test_no_month_is_recorded_as_empty_beside_what_looks_like_its_feedback(launched: Path, name: str) -> None:
+    (launched / "feedback/2026-02.jsonl").rename(launched / "feedback" / name)
+    for words in (("--allow-empty",), ("--dry-run",), ()):
+        done = call("run", "--month", "2026-02", "-w", launched, *words)
+        assert done.code == 65, words
+        assert f"{name}: looks like the month's feedback and is not read" in done.err
+    assert not (launched / "runs/2026-02").exists()
+
+
+@pytest.mark.parametrize(("name", "data"), [("2026-02.parquet", b"PAR1"), ("2026-02.csv", b"")])
+def test_a_dry_run_refuses_what_a_run_cannot_read(launched: Path, name: str, data: bytes) -> None:
+    (launched / "feedback/2026-02.jsonl").unlink()
+    (launched / "feedback" / name).write_bytes(data)
+    assert call("run", "--month", "2026-02", "-w", launched, "--dry-run").code == 65
