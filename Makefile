@@ -6,7 +6,7 @@ QUIET_TORCH = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-faults check format bench bench-fisher bench-penalty bench-lambda bench-headline bench-gate bench-month bench-years docs clean
+.PHONY: help demo test test-all test-faults fuzz check format bench bench-fisher bench-penalty bench-lambda bench-headline bench-gate bench-month bench-years docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-faults: $(VENV)/.dev ## Run the fault injection in full: every kill, refusa
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -y --no-install-recommends libfaketime; } || \
 		echo "make: libfaketime is not installed (apt-get install libfaketime): the tests that fake a process's clock are skipped" >&2
 	$(QUIET_TORCH) $(RUN)pytest -rs --durations=0 tests/faults tests/modeling/test_resume.py tests/store
+
+fuzz: $(VENV)/.dev ## Read a million mutated lines of every format: no traceback, no row lost.
+	RETRAIN_FUZZ_LINES=1000000 $(QUIET_TORCH) $(RUN)pytest tests/sources/test_fuzz.py
 
 check: $(VENV)/.dev ## Lint, formatting and types: what pre-commit runs.
 	$(RUN)ruff check .

@@ -108,6 +108,7 @@ def _check_size(path: Path, metadata: pa.FileMetaData) -> None:
 def _rows(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[TableRow]:
     number, decoded = 0, 0
     for batch in batches:
+        batch.validate(full=True)  # a damaged file has offsets that lead out of its memory
         decoded += sum(_decoded_bytes(column) + _CELL_BYTES * len(column) for column in batch.columns)
         if decoded > FILE_LIMIT_BYTES:
             raise BadData(f"{path}: decodes to more than {FILE_LIMIT_BYTES} bytes; split it into several")

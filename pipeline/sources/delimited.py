@@ -26,7 +26,7 @@ def read_delimited(path: Path, data: bytes, dialect: Dialect) -> Table:
         BadConfig: an encoding or delimiter that cannot be.
     """
     text, encoding = decoded(path, data, dialect.encoding)
-    lines = text.removeprefix("\ufeff").splitlines(keepends=True) if "\r" in text else _lines(text)
+    lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     at = next((i for i, line in enumerate(lines) if line.strip()), None)
     if at is None:
         raise BadData(f"{path}: is empty, expected a header line with at least text,label")
@@ -42,10 +42,6 @@ def read_delimited(path: Path, data: bytes, dialect: Dialect) -> Table:
     if delimiter != ",":
         told.append(f"its columns are separated by {DELIMITERS.get(delimiter, repr(delimiter))}")
     return Table(_accounted(rows, lines, header, delimiter), tuple(told))
-
-
-def _lines(text: str) -> list[str]:
-    return list(io.StringIO(text))
 
 
 def _delimiter(path: Path, line: str, dialect: Dialect) -> str:
@@ -74,10 +70,6 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     if len(set(named)) != len(named) or not named:
         raise BadData(f"{path}: the header must name every column once, found {', '.join(map(repr, header))}")
     return header
-
-
-class _Swallowing(TableRow):
-    """A row of which a cell spans lines."""
 
 
 def _rows(

@@ -104,6 +104,14 @@ def test_unnamed_columns_and_empty_rows_are_passed_over(tmp_path: Path) -> None:
     ]
 
 
+def test_line_separators_inside_a_cell_end_no_line(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", "text,label\r\na\u2028b\x85c,x\r\nd,y\r\n")
+    assert [(row.line, row.value) for row in table.rows] == [
+        (2, {"text": "a\u2028b\x85c", "label": "x"}),
+        (3, {"text": "d", "label": "y"}),
+    ]
+
+
 def test_words_that_data_frames_take_for_nothing_stay_words(tmp_path: Path) -> None:
     table = read(tmp_path, "t.csv", "text,label\nN/A,null\nnan,NA\n")
     assert values(table) == [{"text": "N/A", "label": "null"}, {"text": "nan", "label": "NA"}]
