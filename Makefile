@@ -27,7 +27,7 @@ test-faults: $(VENV)/.dev ## Run the fault injection in full: every kill, refusa
 	$(QUIET_TORCH) $(RUN)pytest -rs --durations=0 tests/faults tests/modeling/test_resume.py tests/store
 
 fuzz: $(VENV)/.dev ## Read a million mutated lines of every format: no traceback, no row lost.
-	RETRAIN_FUZZ_LINES=1000000 $(QUIET_TORCH) $(RUN)pytest tests/sources/test_fuzz.py
+	FUZZ_LINES=1000000 $(QUIET_TORCH) $(RUN)pytest tests/sources/test_fuzz.py
 
 check: $(VENV)/.dev ## Lint, formatting and types: what pre-commit runs.
 	$(RUN)ruff check .

@@ -81,7 +81,8 @@ class IngestSection(Section):
     sources: Annotated[tuple[Source, ...], Field(min_length=1)] = (Source(path="feedback/{month}.jsonl"),)
     """Where a month's feedback lies."""
     columns: dict[
-        Literal["id", "created_at", "kind", "text", "label", "slice"], Annotated[str, Field(min_length=1)]
+        Literal["id", "created_at", "kind", "text", "label", "slice", "user"],
+        Annotated[str, Field(min_length=1)],
     ] = Field(default_factory=dict)
     """Which of the files' columns or keys hold what is read, where they have other names: `text: utterance`."""
     kind: Literal["correction", "escalation", "catalog"] | None = None
@@ -100,6 +101,13 @@ class IngestSection(Section):
     """Which rows are kept of a text that has several labels: those given last, those that most give, or none."""
     duplicates: Literal["report", "refuse"] = "report"
     """What becomes of a text that occurs again with the same label: it is counted, or refused."""
+    max_user_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
+    """Largest share of a month's rows that one user gives, where the rows say who (`user`)."""
+    max_label_jump: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3
+    """By how much a known label's share of a month may be larger than in the months before."""
+    floods: Literal["warn", "refuse"] = "warn"
+    """What follows where one user or label has more: a warning, or a user's rows beyond it are refused, and a month whose
+    label jumps stops with exit code 65."""
     carry_refused: bool = True
     """Train on the feedback of earlier months whose candidate was refused, too."""
     leave_out: tuple[Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")], ...] = ()

@@ -3,10 +3,11 @@
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal, cast
 
+from pipeline.floods import Flood, flooding_users, over_the_cap
 from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.moments import moment_of
@@ -14,77 +15,9 @@ from pipeline.months import Month
 from pipeline.normal_text import normalise
 from pipeline.row_policies import Policy, Spelling, losers, spellings
 from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, plain, shown
+from pipeline.rows import CheckedRows, Kind, RawRecord, Rejection, Row, UserCap
 
-Kind = Literal["correction", "escalation", "catalog", "launch"]
 FEEDBACK_KINDS = ("correction", "escalation", "catalog")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A text and the answer to it, a label. `created_at` is ISO 8601 in UTC; `kind` is `launch` for launch data."""
-
-    id: str
-    created_at: str
-    kind: Kind
-    text: str
-    label: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What makes it the same row in another month: id and text; exports may number each month from 1."""
-        return self.id, self.text
-
-
-@dataclass(frozen=True, slots=True)
-class RawRecord:
-    """One raw row as it was read.
-
-    Attributes:
-        file: as messages name it.
-        fields: None where it could not be read; `problem` says why.
-        of_one_month: whether its file is one month's alone. Where it is not, rows of other months are passed
-            over instead of refused, and a row without a time is refused.
-    """
-
-    file: str
-    line: int
-    fields: Mapping[str, object] | None
-    problem: str = ""
-    of_one_month: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A refused row: where it stands and why.
-
-    Attributes:
-        code: of the rule that refuses it.
-    """
-
-    file: str
-    line: int
-    reason: str
-    fields: Mapping[str, object] | None = None
-    code: str = "fields"
-
-    @property
-    def on_purpose(self) -> bool:
-        """Whether the row is sound, and the team's own rules leave it out: it says nothing bad about the rest."""
-        return self.code in ("retired_label", "conflict", "duplicate")
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedRows:
-    """The rows that can be used, the label set with what they bring, and the refused ones."""
-
-    rows: tuple[Row, ...]
-    labels: LabelSet
-    rejected: tuple[Rejection, ...]
-    spellings: tuple[Spelling, ...] = ()
-    repeated: int = 0
-    """Rows among them with the text and label of another one."""
-    passed_over: int = 0
-    """Rows of other months in a file of several, and rows that the month itself set aside as golden."""
 
 
 class _RowProblem(Exception):
@@ -107,6 +40,7 @@ def check_feedback(
     task: RowTask = ONE_LABEL,
     conflicts: Policy = "newest",
     duplicates: Literal["report", "refuse"] = "report",
+    cap: UserCap | None = None,
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -124,6 +58,7 @@ def check_feedback(
         task: what a row must hold.
         conflicts: which rows are kept of a text that has several labels.
         duplicates: whether a text that occurs again with its label is refused but once.
+        cap: of one user's rows, where records say whose they are; None for none.
     """
     rows: list[tuple[RawRecord, Row]] = []
     rejected: list[Rejection] = []
@@ -149,8 +84,25 @@ def check_feedback(
     rows, repeated = _without_conflicts(rows, rejected, conflicts, duplicates)
     known = labels.extended(_brought(rows, task))  # without what lost all its rows to another label
     rows = _known(rows, known, rejected, task, only_catalog)
+    rows, floods = _within(cap, rows, rejected) if cap is not None else (rows, ())
     ordered = tuple(sorted(rejected, key=lambda r: (r.file, r.line)))
-    return CheckedRows(tuple(row for _, row in rows), known, ordered, spelled, repeated, passed_over)
+    return CheckedRows(tuple(row for _, row in rows), known, ordered, spelled, repeated, passed_over, floods)
+
+
+def _within(
+    cap: UserCap, rows: list[tuple[RawRecord, Row]], rejected: list[Rejection]
+) -> tuple[list[tuple[RawRecord, Row]], tuple[Flood, ...]]:
+    """The rows that users may give, and who gave more."""
+    given = [record.fields.get("user") if record.fields is not None else None for record, _ in rows]
+    users = [None if user in (None, "") else str(user) for user in given]
+    floods = tuple(flooding_users(users, cap.share))
+    if not floods or not cap.refuses:
+        return rows, floods
+    beyond = over_the_cap(users, [row.id for _, row in rows], cap.share, seed=cap.seed)
+    for place in beyond:
+        why = f"user {users[place]!r} gave more than {100 * cap.share:g}% of the month's rows"
+        rejected.append(_refused(rows[place][0], _RowProblem(why, "flood")))
+    return [pair for place, pair in enumerate(rows) if place not in beyond], floods
 
 
 def _brought(rows: Iterable[tuple[RawRecord, Row]], task: RowTask) -> Iterator[str]:

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.feedback import Row
 from pipeline.row_task import ONE_LABEL, RowTask
-from pipeline.sampling import rank
+from pipeline.rows import Row
+from pipeline.seeded import rank
 
 
 def replay_memory(

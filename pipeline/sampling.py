@@ -1,12 +1,12 @@
 """Which rows are held out, set aside or sampled: by hashes of seed and content, whatever the order of the rows."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from pipeline.feedback import Row
 from pipeline.normal_text import normalise
 from pipeline.row_task import ONE_LABEL, RowTask
+from pipeline.rows import Row
+from pipeline.seeded import rank
 
 
 def hold_out(
@@ -75,8 +75,3 @@ def seeded_sample(rows: Sequence[Row], limit: int, *, seed: int, purpose: str) -
     ranked = sorted(rows, key=lambda row: rank(row.id, seed=seed, purpose=purpose))
     chosen = {row.id for row in ranked[:limit]}
     return [row for row in rows if row.id in chosen]
-
-
-def rank(name: str, *, seed: int, purpose: str) -> bytes:
-    """Where a name stands in the order of a seed and a purpose."""
-    return hashlib.sha256(f"{seed}\0{purpose}\0{name}".encode()).digest()

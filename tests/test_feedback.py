@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.feedback import CheckedRows, RawRecord, Row, check_feedback, check_launch, check_sequences
+from pipeline.feedback import check_feedback, check_launch, check_sequences
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.normal_text import normalise
+from pipeline.rows import CheckedRows, RawRecord, Row
 from pipeline.sampling import hold_out, seeded_sample, set_aside
 
 MONTH = Month(2026, 2)

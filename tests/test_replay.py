@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.feedback import Row
 from pipeline.replay import epoch_order, replay_memory
+from pipeline.rows import Row
 
 
 def rows(prefix: str, counts: dict[str, int]) -> list[Row]:

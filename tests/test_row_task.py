@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 from pipeline.evaluation.golden import parse_golden
-from pipeline.feedback import RawRecord, Row, check_feedback, check_launch, check_sequences
+from pipeline.feedback import check_feedback, check_launch, check_sequences
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.replay import replay_memory
 from pipeline.row_task import ONE_LABEL, RowTask
+from pipeline.rows import RawRecord, Row
 from pipeline.sampling import hold_out
 
 FEBRUARY = Month(2026, 2)

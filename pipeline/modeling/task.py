@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import NoInput, UsageError
-from pipeline.feedback import CheckedRows, RawRecord, Row
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import Examples
 from pipeline.row_task import RowTask
+from pipeline.rows import CheckedRows, RawRecord, Row
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import BadData, NoInput, UsageError
-from pipeline.feedback import Row
 from pipeline.progress import Progress
 from pipeline.recorded.lineage import require_sound
 from pipeline.recorded.rows import training_hash, training_rows
+from pipeline.rows import Row
 from pipeline.stages.feedback_files import read_records
 from pipeline.stages.fisher import ensure_fisher, metadata_of
 from pipeline.stages.fisher_pass import FisherSettings, estimate_fisher

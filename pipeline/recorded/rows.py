@@ -7,9 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.feedback import Row
 from pipeline.labels import LabelSet
 from pipeline.recorded.names import LABELS_FILE, TRAIN_FILE, VALIDATION_FILE
+from pipeline.rows import Row
 from pipeline.store import reading
 from pipeline.store.records import CheckpointRef
 from pipeline.store.run_directory import RunDirectory

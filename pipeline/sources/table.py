@@ -14,7 +14,7 @@ ROW_LIMIT = 2_000_000
 LINE_LIMIT_BYTES = 2**20
 """The longest line or cell; a longer one is refused alone."""
 
-NEEDED = ("id", "created_at", "kind", "text", "label", "slice")
+NEEDED = ("id", "created_at", "kind", "text", "label", "slice", "user")
 """The fields that are ever asked for; other columns are left where they are."""
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import BadData, NoInput
-from pipeline.feedback import RawRecord, check_feedback
+from pipeline.feedback import check_feedback
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.rows import RawRecord
 from pipeline.sources.columns import require_fields
 from pipeline.sources.read import FORMATS, in_another_format, is_saved_dataset, is_table, read_table
 from pipeline.sources.table import Dialect, dialect_of

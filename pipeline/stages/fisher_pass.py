@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.errors import NoInput, UsageError
-from pipeline.feedback import Row
 from pipeline.processes import Processes, joined
 from pipeline.progress import Progress
+from pipeline.rows import Row
 from pipeline.sampling import seeded_sample
 
 if TYPE_CHECKING:

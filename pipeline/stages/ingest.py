@@ -3,13 +3,14 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadData
 from pipeline.evaluation.golden import GoldenSet
-from pipeline.feedback import CheckedRows, RawRecord, Rejection, Row, check_feedback, check_launch, texts_of
+from pipeline.feedback import check_feedback, check_launch, texts_of
+from pipeline.floods import Flood
 from pipeline.months import Month
 from pipeline.normal_text import normalise
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
@@ -28,14 +29,16 @@ from pipeline.recorded.names import (
 )
 from pipeline.recorded.rows import ROW_COLUMNS
 from pipeline.row_policies import Spelling
+from pipeline.rows import CheckedRows, RawRecord, Rejection, Row
 from pipeline.sampling import hold_out, set_aside
 from pipeline.sources.read import table_hash
 from pipeline.sources.table import dialect_of
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.feedback_files import feedback_files, patterns_of, read_records
+from pipeline.stages.flood_watch import user_cap, watch_floods
 from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links
-from pipeline.stages.months_learned import months_learned, tell_left_out, tell_taken_names
+from pipeline.stages.months_learned import joined, months_learned, tell_left_out, tell_taken_names
 from pipeline.stages.refused_rows import reason, reasons, tell_policies, write_rejected
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
@@ -176,6 +179,7 @@ def _check(
     by_month: dict[Month, Sequence[Row]] = {}
     rejected: list[Rejection] = []
     spelled: list[Spelling] = []
+    floods: list[Flood] = []
     passed_over = repeated = count = 0
     for month, of_month in files.items():
         records = _records(context, month, of_month)
@@ -188,6 +192,7 @@ def _check(
             set_aside=_set_aside(context, month, golden),
             changes=changes,
             task=context.task,
+            cap=user_cap(context),
             **policies,
         )
         labels = checked.labels
@@ -203,11 +208,14 @@ def _check(
             )
         rejected.extend(checked.rejected)
         spelled.extend(checked.spellings)
+        floods.extend(checked.floods)
         repeated += checked.repeated
         passed_over += checked.passed_over
         count += len(records)
-    rows = tuple(_joined(by_month))
-    return CheckedRows(rows, labels, tuple(rejected), tuple(spelled), repeated, passed_over), count
+    rows = tuple(joined(by_month))
+    return CheckedRows(
+        rows, labels, tuple(rejected), tuple(spelled), repeated, passed_over, tuple(floods)
+    ), count
 
 
 def _set_aside(context: RunContext, month: Month, golden: Mapping[Month, GoldenSet]) -> set[str]:
@@ -216,36 +224,6 @@ def _set_aside(context: RunContext, month: Month, golden: Mapping[Month, GoldenS
     if month == context.month or file is None or not file.is_relative_to(context.workspace.runs):
         return set()
     return {normalise(row.text) for row in golden[month].rows}
-
-
-def _joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
-    """The rows of several months, each text with a label once: one that was given again in its latest form.
-
-    Another row whose id a later month uses gets an id of its own, so that every id names one row.
-    """
-    joined: list[Row] = []
-    keys: set[tuple[str, str]] = set()
-    said: set[tuple[str, str]] = set()
-    ids: set[str] = set()
-    for month, rows in reversed(list(by_month.items())):
-        kept = [row for row in rows if row.key not in keys and (row.text, row.label) not in said]
-        if len(kept) < len(rows):
-            logger.info(
-                "ingest: %d row(s) of %s were given again in a later month and are learned once",
-                len(rows) - len(kept),
-                month,
-            )
-        named = []
-        for row in kept:
-            name = row.id
-            while name in ids:
-                name = f"{month}/{name}"
-            ids.add(name)
-            named.append(replace(row, id=name))
-        joined = named + joined
-        keys |= {row.key for row in kept}
-        said |= {(row.text, row.label) for row in kept}
-    return joined
 
 
 def _body(context: RunContext, folder: Path) -> None:
@@ -287,6 +265,7 @@ def _body(context: RunContext, folder: Path) -> None:
     known = checkpoint_labels(context.workspace.root / context.base.path).names if context.base else ()
     new = checked.labels.names[len(known) :]
     weigh_labels(context, checked.rows, known, new, where)
+    floods = watch_floods(context, checked, where) if context.base is not None else []
     if checked.rejected:
         logger.info(
             "ingest: %d of %d rows are refused%s; rejected.jsonl says why. First: %s",
@@ -343,6 +322,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "rejected_by_rule": dict(sorted(refused.items())),
             "passed_over": checked.passed_over,
             "given_again": count - len(checked.rejected) - len(checked.rows),
+            "floods": floods,
             "repeated": checked.repeated,
             "respelled": sum(spelling.rows for spelling in checked.spellings),
             "lengths": asdict(lengths),

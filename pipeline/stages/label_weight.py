@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.errors import BadData
-from pipeline.feedback import Row
+from pipeline.rows import Row
 from pipeline.stages.stage import RunContext
 
 MANY_NEW_LABELS = 100

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.feedback import Row, present_rows
+from pipeline.feedback import present_rows
 from pipeline.recorded.names import TRAIN_FILE, VALIDATION_FILE
 from pipeline.recorded.rows import rows_of, training_rows, validation_rows
 from pipeline.replay import replay_memory
+from pipeline.rows import Row
 from pipeline.stages.stage import RunContext
 from pipeline.store.records import CheckpointRef
 

@@ -1,13 +1,14 @@
 """Which months' feedback a month learns, and what there is to tell about the earlier ones."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from pipeline.feedback import RawRecord
 from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
 from pipeline.recorded.lineage import carried_months, why_not_learned
+from pipeline.rows import RawRecord, Row
 from pipeline.stages.stage import RunContext
 from pipeline.store.stage_directory import read_stage
 
@@ -53,3 +54,33 @@ def tell_taken_names(month: Month, records: Sequence[RawRecord], changes: LabelC
                 change.label,
                 change.since,
             )
+
+
+def joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
+    """The rows of several months, each text with a label once: one that was given again in its latest form.
+
+    Another row whose id a later month uses gets an id of its own, so that every id names one row.
+    """
+    joined: list[Row] = []
+    keys: set[tuple[str, str]] = set()
+    said: set[tuple[str, str]] = set()
+    ids: set[str] = set()
+    for month, rows in reversed(list(by_month.items())):
+        kept = [row for row in rows if row.key not in keys and (row.text, row.label) not in said]
+        if len(kept) < len(rows):
+            logger.info(
+                "ingest: %d row(s) of %s were given again in a later month and are learned once",
+                len(rows) - len(kept),
+                month,
+            )
+        named = []
+        for row in kept:
+            name = row.id
+            while name in ids:
+                name = f"{month}/{name}"
+            ids.add(name)
+            named.append(replace(row, id=name))
+        joined = named + joined
+        keys |= {row.key for row in kept}
+        said |= {(row.text, row.label) for row in kept}
+    return joined

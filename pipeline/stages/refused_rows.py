@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from pipeline.feedback import CheckedRows, Rejection
 from pipeline.recorded.names import REJECTED_FILE
+from pipeline.rows import CheckedRows, Rejection
 from pipeline.store.tables import write_jsonl
 
 logger = logging.getLogger("retrain")

@@ -9,11 +9,12 @@ from datetime import datetime
 import pytest
 
 from pipeline.evaluation.golden import parse_golden
-from pipeline.feedback import RawRecord, check_feedback, check_launch
+from pipeline.feedback import check_feedback, check_launch
 from pipeline.helpdesk.stream import HelpdeskStream, Sizes, helpdesk_stream
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.normal_text import normalise
+from pipeline.rows import RawRecord
 
 _DIGEST = """
 from hashlib import sha256

@@ -1,6 +1,6 @@
 """Mutated files of every format: never a traceback, and every row read is accepted, refused or passed over.
 
-`make fuzz` runs a million lines; RETRAIN_FUZZ_LINES says how many.
+`make fuzz` runs a million lines; FUZZ_LINES says how many.
 """
 
 import csv
@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import RetrainError
-from pipeline.feedback import RawRecord, check_feedback
+from pipeline.feedback import check_feedback
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.rows import RawRecord
 from pipeline.sources.read import read_table
 from pipeline.sources.table import Dialect
 
-LINES = int(os.environ.get("RETRAIN_FUZZ_LINES", "12000"))
+LINES = int(os.environ.get("FUZZ_LINES", "12000"))
 ROWS = [
     {
         "id": f"g{n}",

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from pipeline.errors import BadConfig, BadData, UsageError
 from pipeline.ewc import fisher
-from pipeline.feedback import Row
 from pipeline.modeling import memory
 from pipeline.modeling.batches import MOST_TOKENS
 from pipeline.modeling.tasks.causal_lm import load_language_model
 from pipeline.progress import silent
 from pipeline.recorded.rows import training_rows
+from pipeline.rows import Row
 from pipeline.stages.fisher_pass import FisherPass, FisherSettings, estimate_fisher
 from pipeline.store.workspace import Workspace
 from tests import language_models

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.errors import NoInput
-from pipeline.feedback import Row
 from pipeline.months import Month
 from pipeline.recorded.rows import rows_of
+from pipeline.rows import Row
 from pipeline.stages.feedback_files import feedback_files
 from pipeline.store.workspace import Workspace
 from tests import toy

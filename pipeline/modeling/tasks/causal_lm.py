@@ -9,13 +9,14 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from pipeline.errors import BadData
-from pipeline.feedback import CheckedRows, RawRecord, Row, check_sequences
+from pipeline.feedback import check_sequences
 from pipeline.labels import NO_LABELS
 from pipeline.modeling.batches import Examples, encode
 from pipeline.modeling.checkpoint import load_model, require_length
 from pipeline.modeling.soundness import ensure_padding
 from pipeline.modeling.task import Learner, Task
 from pipeline.row_task import TEXT_ALONE
+from pipeline.rows import CheckedRows, RawRecord, Row
 
 _CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from pipeline.errors import ArtifactCorrupt
-from pipeline.feedback import CheckedRows, RawRecord, Row, check_launch
+from pipeline.feedback import check_launch
 from pipeline.labels import LabelSet
 from pipeline.modeling.batches import Examples, encode
 from pipeline.modeling.checkpoint import (
@@ -28,6 +28,7 @@ from pipeline.modeling.soundness import ensure_padding, require_vocabulary, see_
 from pipeline.modeling.task import Learner, Task, TaskMonth
 from pipeline.months import Month
 from pipeline.row_task import ONE_LABEL
+from pipeline.rows import CheckedRows, RawRecord, Row
 
 logger = logging.getLogger("retrain")
 NO_MONTH = Month(1970, 1)

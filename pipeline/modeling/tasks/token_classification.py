@@ -8,13 +8,14 @@ from pathlib import Path
 from transformers import AutoModelForTokenClassification
 
 from pipeline.errors import BadData
-from pipeline.feedback import CheckedRows, RawRecord, Row, check_sequences
+from pipeline.feedback import check_sequences
 from pipeline.labels import NO_LABELS
 from pipeline.modeling.batches import IGNORED, Examples, encode
 from pipeline.modeling.checkpoint import load_model, longest_text
 from pipeline.modeling.soundness import ensure_padding
 from pipeline.modeling.task import Learner, Task
 from pipeline.row_task import TEXT_ALONE
+from pipeline.rows import CheckedRows, RawRecord, Row
 
 
 def _load(checkpoint: Path) -> Learner:
