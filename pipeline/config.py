@@ -101,6 +101,10 @@ class IngestSection(Section):
     """Which rows are kept of a text that has several labels: those given last, those that most give, or none."""
     duplicates: Literal["report", "refuse"] = "report"
     """What becomes of a text that occurs again with the same label: it is counted, or refused."""
+    max_rows: Rows = 0
+    """The most rows that a month is trained on: of more, each label's share is drawn. 0: all."""
+    mask: tuple[Literal["email", "iban", "card", "ip", "phone"], ...] = ()
+    """Personal data that is replaced by what it is in everything that is kept of the texts; best effort."""
     max_user_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
     """Largest share of a month's rows that one user gives, where the rows say who (`user`)."""
     max_label_jump: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3

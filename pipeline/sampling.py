@@ -53,6 +53,31 @@ def set_aside(
     return _split(rows, chosen, learned, task)
 
 
+def stratified(
+    rows: Sequence[Row], limit: int, *, seed: int, learned: Collection[str] = (), task: RowTask = ONE_LABEL
+) -> list[Row]:
+    """At most `limit` rows, each group's share as it was, chosen by a hash of seed and id, in their given order.
+
+    Of each group, and so of every label of `learned`, at least one row stays where the limit allows it; places that are
+    left over go to the groups that lost most by rounding.
+    """
+    if len(rows) <= limit:
+        return list(rows)
+    groups: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: rank(row.id, seed=seed, purpose="cap")):
+        groups.setdefault(task.group(row.label), []).append(row)
+    order = sorted(groups, key=lambda name: (name not in learned, -len(groups[name]), name))
+    exact = {name: limit * len(groups[name]) / len(rows) for name in groups}
+    places = {name: max(int(exact[name]), 1) if n < limit else 0 for n, name in enumerate(order)}
+    while sum(places.values()) > limit:  # the single places of small groups are taken from the largest
+        places[max(places, key=lambda name: (places[name], name))] -= 1
+    for name in sorted(groups, key=lambda name: (places[name] - exact[name], name)):
+        if sum(places.values()) < limit and places[name] < len(groups[name]):
+            places[name] += 1
+    kept = {row.id for name, count in places.items() for row in groups[name][:count]}
+    return [row for row in rows if row.id in kept]
+
+
 def _split(
     rows: Sequence[Row], chosen: Iterable[Sequence[Row]], learned: Collection[str], task: RowTask
 ) -> tuple[list[Row], list[Row]]:

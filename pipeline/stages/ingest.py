@@ -30,7 +30,7 @@ from pipeline.recorded.names import (
 from pipeline.recorded.rows import ROW_COLUMNS
 from pipeline.row_policies import Spelling
 from pipeline.rows import CheckedRows, RawRecord, Rejection, Row
-from pipeline.sampling import hold_out, set_aside
+from pipeline.sampling import hold_out, set_aside, stratified
 from pipeline.sources.read import table_hash
 from pipeline.sources.table import dialect_of
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
@@ -39,7 +39,14 @@ from pipeline.stages.flood_watch import user_cap, watch_floods
 from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links
 from pipeline.stages.months_learned import joined, months_learned, tell_left_out, tell_taken_names
-from pipeline.stages.refused_rows import reason, reasons, tell_policies, write_rejected
+from pipeline.stages.refused_rows import (
+    reason,
+    reasons,
+    tell_cap,
+    tell_policies,
+    without_personal_data,
+    write_rejected,
+)
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.checkpoints import adopted_hash
@@ -243,7 +250,7 @@ def _body(context: RunContext, folder: Path) -> None:
     checked, read_rows = _check(context, files, golden, model)
     tell_policies(checked)
     count = read_rows - checked.passed_over
-    write_rejected(folder, checked)
+    write_rejected(folder, checked, context.config.ingest.mask)
     limit = context.config.ingest.max_rejected
     where = ", ".join(shown_path(context.workspace, file) for file in read)
     if not checked.rows:
@@ -274,8 +281,12 @@ def _body(context: RunContext, folder: Path) -> None:
             f", {retired} of them because their label is retired" if retired else "",
             reason(checked.rejected[0]),
         )
-    rows, aside = list(checked.rows), list[Row]()
     seed, settings = context.config.seed, context.config.ingest
+    rows, aside = list(checked.rows), list[Row]()
+    if settings.max_rows:
+        rows = stratified(rows, settings.max_rows, seed=seed, learned=new, task=context.task)
+        tell_cap(len(checked.rows), len(rows))
+    rows, masked = without_personal_data(rows, settings.mask)
     if settings.golden_fraction and context.month not in golden:
         rows, aside = _apart(
             model, *set_aside(rows, settings.golden_fraction, seed=seed, learned=new, task=context.task)
@@ -323,6 +334,8 @@ def _body(context: RunContext, folder: Path) -> None:
             "passed_over": checked.passed_over,
             "given_again": count - len(checked.rejected) - len(checked.rows),
             "floods": floods,
+            "beyond_max_rows": len(checked.rows) - len(rows) - len(aside),
+            "masked": masked,
             "repeated": checked.repeated,
             "respelled": sum(spelling.rows for spelling in checked.spellings),
             "lengths": asdict(lengths),

@@ -1,28 +1,71 @@
 """Feedback rows that ingest refused: written for people, each with its reason."""
 
 import logging
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.masking import Masked, mask
 from pipeline.recorded.names import REJECTED_FILE
-from pipeline.rows import CheckedRows, Rejection
+from pipeline.rows import CheckedRows, Rejection, Row
 from pipeline.store.tables import write_jsonl
 
 logger = logging.getLogger("retrain")
 
 
-def write_rejected(folder: Path, checked: CheckedRows) -> None:
+def write_rejected(folder: Path, checked: CheckedRows, masked: Collection[Masked] = ()) -> None:
+    """Write rejected.jsonl: where each stands, by which rule and why, and the row itself.
+
+    Args:
+        masked: personal data that is not kept.
+    """
     lines = [
-        {"file": r.file, "line": r.line, "rule": r.code, "reason": r.reason, "row": _plain(r.fields)}
+        {
+            "file": r.file,
+            "line": r.line,
+            "rule": r.code,
+            "reason": mask(r.reason, masked)[0],
+            "row": _plain(r.fields, masked),
+        }
         for r in checked.rejected
     ]
     write_jsonl(folder / REJECTED_FILE, lines)
 
 
-def _plain(record: Any) -> Any:
+def _plain(record: Any, masked: Collection[Masked]) -> Any:
     if record is None:
         return None
-    return {str(k): v if isinstance(v, str | int | bool | None) else str(v) for k, v in record.items()}
+    plain = {str(k): v if isinstance(v, str | int | bool | None) else str(v) for k, v in record.items()}
+    return {k: mask(v, masked)[0] if isinstance(v, str) else v for k, v in plain.items()}
+
+
+def without_personal_data(rows: Sequence[Row], kinds: Collection[Masked]) -> tuple[list[Row], dict[str, int]]:
+    """The rows with personal data masked in their texts, and how much of each kind there was; told in the log."""
+    if not kinds:
+        return list(rows), {}
+    total: Counter[str] = Counter()
+    kept = []
+    for row in rows:
+        text, found = mask(row.text, kinds)
+        total += found
+        kept.append(replace(row, text=text))
+    if total:
+        logger.info(
+            "ingest: masked in texts: %s", ", ".join(f"{n} {kind}" for kind, n in sorted(total.items()))
+        )
+    return kept, dict(sorted(total.items()))
+
+
+def tell_cap(rows: int, kept: int) -> None:
+    """Log that a month has more rows than it is trained on."""
+    if kept < rows:
+        logger.warning(
+            "ingest: %d of %d rows are trained on, drawn by label (ingest.max_rows); the others are learned in no month",
+            kept,
+            rows,
+        )
 
 
 def tell_policies(checked: CheckedRows) -> None:

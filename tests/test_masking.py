@@ -1,0 +1,67 @@
+"""Personal data by form and check digits; what only looks like it stays."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.masking import Masked, mask
+from tests import toy
+from tests.conftest import call
+
+ALL: tuple[Masked, ...] = ("email", "iban", "card", "ip", "phone")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("write to ann.lee+x@mail.example.com today", "write to [email] today"),
+        ("card 4111 1111 1111 1111 was charged", "card [card] was charged"),
+        ("pay DE89 3704 0044 0532 0130 00 now", "pay [iban] now"),
+        ("from 192.168.0.17 and 2001:db8::1", "from [ip] and [ip]"),
+        ("call +49 (30) 1234-5678 or 020 7946 0958", "call [phone] or [phone]"),
+        ("a@b.co, c@d.org", "[email], [email]"),
+    ],
+)
+def test_personal_data_is_replaced_by_what_it_is(text: str, masked: str) -> None:
+    assert mask(text, ALL)[0] == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "order 12345678 of 2026-02-01",
+        "4111 1111 1111 1112 is no card by its check digit",
+        "version 1.2.3.400 came at 10:00:00",
+        "DE00 3704 0044 0532 0130 00 is no account",
+        "me @ home, 5% of 1,000,000",
+    ],
+)
+def test_what_only_looks_like_it_stays(text: str) -> None:
+    without_phone: tuple[Masked, ...] = ("card", "iban", "ip", "email")
+    assert mask(text, without_phone)[0] == text
+
+
+def test_only_what_is_asked_for_is_masked_and_counted() -> None:
+    kinds: tuple[Masked, ...] = ("email",)
+    text, found = mask("a@b.co at 10.0.0.1 and c@d.org", kinds)
+    assert (text, dict(found)) == ("[email] at 10.0.0.1 and [email]", {"email": 2})
+
+
+def test_nothing_that_ingest_keeps_holds_what_is_masked(launched: Path) -> None:
+    file = launched / "feedback/2026-02.jsonl"
+    rows = [
+        {**row, "text": f"{row['text']} ann{n}@mail.example"} for n, row in enumerate(toy.read_jsonl(file))
+    ]
+    rows.append({**rows[0], "id": "bad", "label": "unheard of", "kind": "correction"})
+    toy.write_jsonl(file, rows)
+    done = call(
+        *("ingest", "--month", "2026-02", "-w", launched),
+        *("-o", "ingest.mask=[email]", "-o", "ingest.golden_fraction=0.2", "-o", "ingest.max_rejected=1"),
+    )
+    assert done.code == 0, done.err
+    folder = launched / "runs/2026-02/001/ingest"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["masked"] == {"email": len(rows) - 1}
+    for kept in folder.iterdir():
+        assert b"@mail.example" not in kept.read_bytes(), kept.name
