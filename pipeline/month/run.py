@@ -110,10 +110,14 @@ def run_month(
     return _run(context, STAGES, wish=wish, runtime=runtime)
 
 
-def _is_empty(context: RunContext, wish: Wish) -> bool:
-    """Whether the month has no feedback and may be without, as it is asked for or was recorded before."""
+def _is_empty(context: RunContext, wish: Wish, *, whole: bool = False) -> bool:
+    """Whether the month has no feedback and may be without, as it is asked for or was recorded before.
+
+    Args:
+        whole: read all of it, as nothing else will.
+    """
     try:
-        require_feedback(context.workspace, context.config, context.month)
+        require_feedback(context.workspace, context.config, context.month, whole=whole)
     except NoInput:
         if not wish.allow_empty and not recorded_as_empty(context.workspace, context.month):
             raise
@@ -155,7 +159,7 @@ def dry_run(context: RunContext, wish: Wish) -> list[PlannedStage]:
         require_no_gap(
             context.workspace, context.base, context.month, left_out=context.config.ingest.leave_out
         )
-    if _is_empty(context, wish):
+    if _is_empty(context, wish, whole=True):
         return []
     steps = (
         [PlannedStage(stage, True, False, "asked for with --force") for stage in STAGES]

@@ -15,6 +15,7 @@ from pipeline.sources.table import AS_FOUND, FILE_LIMIT_BYTES, ROW_LIMIT, Dialec
 from pipeline.sources.text import COMPRESSED, uncompressed
 from pipeline.store import reading
 from pipeline.store.hashing import sha256_bytes, sha256_file, sha256_json
+from pipeline.store.refusals import explained
 from pipeline.store.tables import changed_input
 
 Reader = Callable[[Path, bytes, Dialect], Table]
@@ -31,6 +32,7 @@ FORMATS: dict[str, Reader] = {
     ".yaml": read_rasa,
 }
 """Suffix to what reads it. A new format is a module with such a function, and its line here."""
+_LOOK_BYTES = 65_536
 _SAVED = "state.json"
 """In the folders that `datasets` saves."""
 
@@ -129,6 +131,16 @@ def read_table(path: Path, *, sha256: str | None = None, dialect: Dialect = AS_F
             f"{path}: more than {ROW_LIMIT} rows, which is the most that is read; split it into several"
         )
     return as_asked(path, table, dialect)
+
+
+def surely_has_rows(path: Path) -> bool:
+    """Whether a look at the beginning of a file shows a row, sound or not; False where only reading it tells."""
+    lines = {".jsonl": 1, ".ndjson": 1, ".csv": 2, ".tsv": 2}.get(path.suffix.lower())
+    if lines is None or not path.is_file():
+        return False
+    with explained("read it", path), open(path, "rb") as file:
+        start = file.read(_LOOK_BYTES)
+    return sum(bool(line.strip(b" \t\r,;|\xef\xbb\xbf")) for line in start.split(b"\n")[:-1]) >= lines
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -11,7 +11,14 @@ from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.rows import RawRecord
 from pipeline.sources.columns import require_fields
-from pipeline.sources.read import FORMATS, in_another_format, is_saved_dataset, is_table, read_table
+from pipeline.sources.read import (
+    FORMATS,
+    in_another_format,
+    is_saved_dataset,
+    is_table,
+    read_table,
+    surely_has_rows,
+)
 from pipeline.sources.table import Dialect, dialect_of
 from pipeline.stages.links import shown_path
 from pipeline.store.workspace import Workspace
@@ -112,17 +119,20 @@ def read_records(
 
 
 def require_feedback(
-    workspace: Workspace, config: Config, month: Month, *, advice: str = PUT_IT_THERE
+    workspace: Workspace, config: Config, month: Month, *, advice: str = PUT_IT_THERE, whole: bool = False
 ) -> None:
     """Refuse a month of which there is no row, sound or not.
 
     Args:
         advice: what to do about it.
+        whole: read the files to their ends, so that one that cannot be read is found, too.
 
     Raises:
         NoInput: naming what was looked at.
     """
     files = feedback_files(workspace, patterns_of(config), month, advice=advice)
+    if not whole and any(alone and surely_has_rows(file) for file, alone in files.items()):
+        return
     records = [
         record
         for file, of_one_month in files.items()

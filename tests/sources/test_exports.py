@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import BadConfig, BadData
 from pipeline.sources.columns import require_fields
-from pipeline.sources.read import in_another_format, is_saved_dataset, read_table, table_hash
+from pipeline.sources.read import in_another_format, is_saved_dataset, read_table, surely_has_rows, table_hash
 from pipeline.sources.table import Dialect, Table
 from tests import toy
 from tests.conftest import call
@@ -303,3 +303,19 @@ def test_a_dry_run_refuses_what_a_run_cannot_read(launched: Path, name: str, dat
     (launched / "feedback/2026-02.jsonl").unlink()
     (launched / "feedback" / name).write_bytes(data)
     assert call("run", "--month", "2026-02", "-w", launched, "--dry-run").code == 65
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "shown"),
+    [
+        ("t.jsonl", b"\n \n{", False),  # a line that has not ended may be cut
+        ("t.jsonl", b"\n{}\n", True),
+        ("t.csv", b"text,label\n", False),
+        ("t.csv", b"text,label\n,\n \n", False),
+        ("t.csv", b"text,label\na,b\n", True),
+        ("t.parquet", b"PAR1", False),
+    ],
+)
+def test_a_look_shows_whether_there_is_a_row(tmp_path: Path, name: str, data: bytes, shown: bool) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert surely_has_rows(tmp_path / name) is shown
