@@ -6,7 +6,7 @@ QUIET_TORCH = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-faults fuzz check format bench bench-fisher bench-penalty bench-lambda bench-headline bench-gate bench-month bench-years docs clean
+.PHONY: help demo test test-all test-faults fuzz check format bench bench-fisher bench-penalty bench-lambda bench-headline bench-gate bench-month bench-ingest bench-years docs clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench-gate: $(VENV)/.dev ## Simulate how often the gate errs (minutes).
 
 bench-month: $(VENV)/.dev ## Time a month of the default beside a month of plain fine-tuning (a quarter of an hour).
 	$(QUIET_TORCH) $(RUN)python benchmarks/month_cost.py
+
+bench-ingest: $(VENV)/.dev ## Time ingest on a million damaged rows beside plain scripts (minutes).
+	$(QUIET_TORCH) $(RUN)python benchmarks/ingest.py
 
 bench-years: $(VENV)/.dev ## Run the monthly job over a year, as cron runs it, beside other arms (an hour; resumable).
 	$(QUIET_TORCH) $(RUN)python benchmarks/years.py

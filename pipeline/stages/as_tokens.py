@@ -1,6 +1,7 @@
 """Texts as the month's model reads them: which are the same to it, which are cut, which hold special tokens."""
 
 import logging
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from pipeline.store.base_models import base_location
 
 SHARE_TO_HOLD = 0.99
 AT_A_TIME = 1000
+MOST_LOOKED_AT = 20_000
+"""Texts whose lengths are counted."""
 logger = logging.getLogger("retrain")
 
 
@@ -20,6 +23,7 @@ class Lengths:
 
     Attributes:
         texts: how many there are.
+        looked_at: of how many of them this is known; the rest is taken to be alike.
         cut: how many are longer than `model.max_length`, so that the model does not see their end.
         enough: the fewest tokens that hold 99% of them whole; 0 without texts.
     """
@@ -27,6 +31,7 @@ class Lengths:
     texts: int
     cut: int
     enough: int
+    looked_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,13 @@ class ModelsEye:
 
         Texts with a token that the tokenizer does not know are none, as that token stands for anything.
         """
-        others = set(self.tokens(list(as_others)))
+        tested = list(as_others)
+        others = set(self.tokens(tested))
         if not others:
             return set()
-        distinct = list(dict.fromkeys(texts))
+        # the same tokens come of the same letters, whatever a tokenizer does to case, marks and signs: few need its answer
+        letters = {letters_of(text) for text in tested}
+        distinct = [text for text in dict.fromkeys(texts) if letters_of(text) in letters]
         unknown = self.tokenizer.unk_token_id
         return {
             text
@@ -65,11 +73,13 @@ class ModelsEye:
         }
 
     def lengths(self, texts: Sequence[str]) -> Lengths:
-        """How long the texts are."""
-        counts = sorted(map(len, self.tokens(texts)))
+        """How long the texts are; of very many, every so many-th is looked at."""
+        some = texts[:: -(-len(texts) // MOST_LOOKED_AT)] if texts else texts
+        counts = sorted(map(len, self.tokens(some)))
         at = max(-(-int(SHARE_TO_HOLD * 100) * len(counts) // 100) - 1, 0)
         cut = sum(count > self.max_length for count in counts)
-        return Lengths(len(counts), cut, counts[at] if counts else 0)
+        in_all = round(cut * len(texts) / len(some)) if some else 0
+        return Lengths(len(texts), in_all, counts[at] if counts else 0, len(some))
 
     def holding_markers(self, texts: Iterable[str]) -> dict[str, int]:
         """The text of each special token that stands in one of the texts, and in how many."""
@@ -82,6 +92,25 @@ class ModelsEye:
                 if marker in text:
                     found[marker] = found.get(marker, 0) + 1
         return found
+
+
+class _Letters(dict[int, str | None]):
+    """For `str.translate`: keeps letters alone, found when they are first met."""
+
+    def __missing__(self, code: int) -> str | None:
+        self[code] = chr(code) if chr(code).isalpha() else None
+        return self[code]
+
+
+_LETTERS = _Letters()
+
+
+def letters_of(text: str) -> str:
+    """The letters of a text, without case, marks and compatibility forms."""
+    if text.isascii():
+        return text.lower().translate(_LETTERS)
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return folded.translate(_LETTERS)
 
 
 def models_eye(context: RunContext) -> ModelsEye:
@@ -111,8 +140,9 @@ def tell_lengths(what: str, lengths: Lengths, max_length: int) -> None:
         level = logging.WARNING if lengths.enough > max_length else logging.INFO
         logger.log(
             level,
-            "ingest: %d of %d texts of %s are longer than model.max_length (%d tokens), and the model does not see their "
+            "ingest: %s%d of %d texts of %s are longer than model.max_length (%d tokens), and the model does not see their "
             "end; %d tokens would hold 99%% of them",
+            "about " if lengths.looked_at < lengths.texts else "",
             lengths.cut,
             lengths.texts,
             what,

