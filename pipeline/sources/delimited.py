@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.sources.text import NOT_UTF_8, decoded, is_text
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _FEWEST_CELLS = 2
+_SEPARATOR_LINE = re.compile(r"\Asep=(.)\r?\n?\Z", re.IGNORECASE)
 
 
 def read_delimited(path: Path, data: bytes, dialect: Dialect) -> Table:
@@ -30,7 +32,11 @@ def read_delimited(path: Path, data: bytes, dialect: Dialect) -> Table:
     at = next((i for i, line in enumerate(lines) if line.strip()), None)
     if at is None:
         raise BadData(f"{path}: is empty, expected a header line with at least text,label")
-    delimiter = dialect.delimiter or _delimiter(path, lines[at], dialect)
+    named = _SEPARATOR_LINE.match(lines[at])  # which Excel writes before the header
+    if named is not None and at + 1 < len(lines):
+        at += 1
+    usual = "\t" if ".tsv" in path.suffixes else ","
+    delimiter = dialect.delimiter or (named and named[1]) or _delimiter(path, lines[at], dialect, usual)
     if len(delimiter) != 1:
         raise BadConfig(f"ingest.delimiter {delimiter!r}: expected one character")
     first, after = _record(lines, at, delimiter)
@@ -39,18 +45,20 @@ def read_delimited(path: Path, data: bytes, dialect: Dialect) -> Table:
     header = _header(path, first)
     rows = list(_rows(lines, after, header, delimiter))
     told = [] if encoding == "utf-8" else [f"its encoding is {encoding}"]
-    if delimiter != ",":
+    if delimiter != usual:
         told.append(f"its columns are separated by {DELIMITERS.get(delimiter, repr(delimiter))}")
     return Table(_accounted(rows, lines, header, delimiter), tuple(told))
 
 
-def _delimiter(path: Path, line: str, dialect: Dialect) -> str:
+def _delimiter(path: Path, line: str, dialect: Dialect, usual: str) -> str:
     """What separates the header's cells: the only one that does, or the only one that gives a column that is asked for."""
     found = {}
     for delimiter in DELIMITERS:
         cells = next(csv.reader([line], delimiter=delimiter), [])
         if len(cells) >= _FEWEST_CELLS:
             found[delimiter] = {cell.strip() for cell in cells}
+    if len(found) > 1 and usual == "\t" and usual in found:
+        return usual
     if len(found) > 1:
         asked = {d: cells for d, cells in found.items() if cells & dialect.needed}
         found = asked or found
@@ -59,7 +67,7 @@ def _delimiter(path: Path, line: str, dialect: Dialect) -> str:
         raise BadData(
             f"{path}: the header could be separated by {names}: {line.strip()[:80]!r}. Set ingest.delimiter"
         )
-    return next(iter(found), ",")
+    return next(iter(found), usual)
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:

@@ -12,8 +12,10 @@ from pipeline.store import strict_json
 
 
 def read_json_lines(path: Path, data: bytes, dialect: Dialect) -> Table:
-    """One strict JSON object a line; blank lines and a byte order mark are passed over."""
+    """One strict JSON object a line; blank lines and a byte order mark are passed over. An array is read as one, too."""
     text, encoding = decoded(path, data, dialect.encoding)
+    if text.lstrip()[:1] == "[" and text.rstrip()[-1:] == "]" and _is_array(text):
+        return read_json(path, data, dialect)
     told = () if encoding == "utf-8" else (f"its encoding is {encoding}",)
     return Table(list(_lines(text)), told)
 
@@ -46,6 +48,13 @@ def read_json(path: Path, data: bytes, dialect: Dialect) -> Table:
         for n, item in enumerate(value, start=1)
     ]
     return Table(rows, told)
+
+
+def _is_array(text: str) -> bool:
+    try:
+        return isinstance(strict_json.parse(text), list) and "{" in text
+    except ValueError:
+        return False
 
 
 def _wrapped(path: Path, value: dict[str, object]) -> tuple[object, tuple[str, ...]]:

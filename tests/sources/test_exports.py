@@ -112,6 +112,18 @@ def test_line_separators_inside_a_cell_end_no_line(tmp_path: Path) -> None:
     ]
 
 
+def test_what_excel_writes_before_the_header_is_no_header(tmp_path: Path) -> None:
+    assert values(read(tmp_path, "t.csv", "sep=;\r\ntext;label\r\na,b;c\r\n")) == [
+        {"text": "a,b", "label": "c"}
+    ]
+
+
+def test_a_file_of_tabs_says_so_by_its_name(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.tsv", "text\tlabel, kind\nit costs 5,00\ta\n")
+    assert values(table) == [{"text": "it costs 5,00", "label, kind": "a"}]
+    assert "separated" not in " ".join(table.told)
+
+
 def test_words_that_data_frames_take_for_nothing_stay_words(tmp_path: Path) -> None:
     table = read(tmp_path, "t.csv", "text,label\nN/A,null\nnan,NA\n")
     assert values(table) == [{"text": "N/A", "label": "null"}, {"text": "nan", "label": "NA"}]
@@ -147,6 +159,7 @@ def test_json_may_be_an_array_or_lines_or_wrapped(tmp_path: Path) -> None:
     assert values(read(tmp_path, "a.json", json.dumps(ROWS))) == ROWS
     assert values(read(tmp_path, "b.json", JSONL)) == ROWS
     assert values(read(tmp_path, "c.json", json.dumps({"data": ROWS}))) == ROWS
+    assert values(read(tmp_path, "f.jsonl", json.dumps(ROWS))) == ROWS
     with pytest.raises(BadData, match="found an object with the keys rows"):
         read(tmp_path, "d.json", '{"rows": []}')
     with pytest.raises(BadData, match="not JSON"):
