@@ -13,6 +13,7 @@ from pipeline.sources.json_rows import read_json, read_json_lines
 from pipeline.sources.rasa import read_rasa
 from pipeline.sources.table import AS_FOUND, FILE_LIMIT_BYTES, ROW_LIMIT, Dialect, Table
 from pipeline.sources.text import COMPRESSED, uncompressed
+from pipeline.sources.xlsx import read_xlsx
 from pipeline.store import reading
 from pipeline.store.hashing import sha256_bytes, sha256_file, sha256_json
 from pipeline.store.refusals import explained
@@ -28,6 +29,7 @@ FORMATS: dict[str, Reader] = {
     ".parquet": read_parquet_rows,
     ".arrow": read_arrow_rows,
     ".feather": read_arrow_rows,
+    ".xlsx": read_xlsx,
     ".yml": read_rasa,
     ".yaml": read_rasa,
 }

@@ -4,10 +4,13 @@ import bz2
 import gzip
 import json
 import lzma
+import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -332,3 +335,44 @@ def test_a_dry_run_refuses_what_a_run_cannot_read(launched: Path, name: str, dat
 def test_a_look_shows_whether_there_is_a_row(tmp_path: Path, name: str, data: bytes, shown: bool) -> None:
     (tmp_path / name).write_bytes(data)
     assert surely_has_rows(tmp_path / name) is shown
+
+
+def workbook(folder: Path, rows: list[list[object]], *others: str) -> Path:
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    for name in others:
+        book.create_sheet(name)
+    book.save(folder / "t.xlsx")
+    return folder / "t.xlsx"
+
+
+def test_the_first_sheet_of_a_workbook_is_a_table(tmp_path: Path) -> None:
+    moment = datetime(2026, 2, 1, 10, 0)
+    rows: list[list[object]] = [
+        ["text", "label", None, "created_at"],
+        ["a", "b", "x", moment],
+        [None, "", None, None],
+    ]
+    table = read_table(workbook(tmp_path, [*rows, ["N/A", 7, None, None]], "notes"))
+    assert [(row.line, row.value) for row in table.rows] == [
+        (2, {"text": "a", "label": "b", "created_at": "2026-02-01T10:00:00"}),
+        (4, {"text": "N/A", "label": 7, "created_at": None}),
+    ]
+    assert table.told == ("it is the sheet 'Sheet'; 1 other sheet(s) are not read",)
+
+
+def test_a_workbook_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadData, match="cannot be read as an Excel workbook"):
+        read(tmp_path, "t.xlsx", b"PK no archive")
+    file = workbook(tmp_path, [["text", "text"]])
+    with pytest.raises(BadData, match="the header must name every column once"):
+        read_table(file)
+    with pytest.raises(BadData, match="its first sheet, 'Sheet', is empty"):
+        read_table(workbook(tmp_path, []))
+    monkeypatch.setattr("pipeline.sources.xlsx.FILE_LIMIT_BYTES", 100)
+    with pytest.raises(BadData, match=r"unpacks to [0-9]+ bytes, at most 100 are read"):
+        read_table(file)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(BadConfig, match=r"pip install 'monthly-retrain\[xlsx\]'"):
+        read_table(file)

@@ -238,7 +238,7 @@ def test_files_of_too_many_rows_are_refused(
 
 def test_files_of_another_kind_and_pipes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"expected a file that ends in .jsonl, .ndjson, .json, .csv,"):
-        table(tmp_path, "t.xlsx", b"")
+        table(tmp_path, "t.docx", b"")
     (tmp_path / "circle.jsonl").symlink_to("circle.jsonl")
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
