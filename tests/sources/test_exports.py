@@ -1,19 +1,23 @@
 """Exports of all kinds: what is accepted, what is refused by which line, and what is told."""
 
 import bz2
+import csv
 import gzip
+import io
 import json
 import lzma
 import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import BadConfig, BadData
 from pipeline.sources.columns import require_fields
@@ -376,3 +380,37 @@ def test_a_workbook_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(BadConfig, match=r"pip install 'monthly-retrain\[xlsx\]'"):
         read_table(file)
+
+
+CELLS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0\x1a"), min_size=1, max_size=30
+)
+
+
+@given(
+    rows=st.lists(st.tuples(CELLS, st.sampled_from(["refund", "delivery"])), min_size=1, max_size=8),
+    delimiter=st.sampled_from([",", ";", "\t"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    ending=st.sampled_from(["\n", "\r\n"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_what_a_csv_writer_wrote_is_read_back_or_refused_by_line(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str]],
+    delimiter: str,
+    quoting: Literal[0, 1],
+    ending: str,
+    encoding: str,
+) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=ending)
+    writer.writerow(["id", "text", "label"])
+    writer.writerows([str(n), cell, label] for n, (cell, label) in enumerate(rows))
+    folder = tmp_path_factory.mktemp("csv")
+    table = read(folder, "t.csv", text.getvalue().encode(encoding))
+    if all(isinstance(row.value, dict) for row in table.rows):
+        found = [(row.value["text"], row.value["label"]) for row in table.rows if isinstance(row.value, dict)]
+        assert found == rows
+    else:
+        assert any("look like rows" in str(row.value) for row in table.rows)
+        assert any(f"{delimiter}refund" in cell or f"{delimiter}delivery" in cell for cell, _ in rows)
