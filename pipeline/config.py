@@ -101,6 +101,8 @@ class IngestSection(Section):
     """Which rows are kept of a text that has several labels: those given last, those that most give, or none."""
     duplicates: Literal["report", "refuse"] = "report"
     """What becomes of a text that occurs again with the same label: it is counted, or refused."""
+    near_golden: Literal["warn", "refuse"] = "warn"
+    """What follows where a row is nearly a golden one, but for a word in fourteen: it is counted, or refused."""
     max_rows: Rows = 0
     """The most rows that a month is trained on: of more, each label's share is drawn. 0: all."""
     mask: tuple[Literal["email", "iban", "card", "ip", "phone"], ...] = ()

@@ -12,6 +12,7 @@ from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.moments import moment_of
 from pipeline.months import Month
+from pipeline.near import NearTexts
 from pipeline.normal_text import normalise
 from pipeline.row_policies import Policy, Spelling, losers, spellings
 from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, plain, shown
@@ -41,6 +42,8 @@ def check_feedback(
     conflicts: Policy = "newest",
     duplicates: Literal["report", "refuse"] = "report",
     cap: UserCap | None = None,
+    near: NearTexts | None = None,
+    refuse_near: bool = False,
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -59,10 +62,12 @@ def check_feedback(
         conflicts: which rows are kept of a text that has several labels.
         duplicates: whether a text that occurs again with its label is refused but once.
         cap: of one user's rows, where records say whose they are; None for none.
+        near: the golden texts, to find rows that are nearly one of them; None to leave that.
+        refuse_near: refuse such rows, instead of counting them.
     """
     rows: list[tuple[RawRecord, Row]] = []
     rejected: list[Rejection] = []
-    passed_over = 0
+    passed_over = near_golden = 0
     seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
@@ -72,7 +77,11 @@ def check_feedback(
                 continue
             _refuse_golden(row, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
+            nearest = near.nearest(row.text) if near is not None else None
+            if nearest is not None and refuse_near:
+                raise _RowProblem(f"is nearly the golden row {shown(nearest)}", "near_golden")
             row = replace(row, label=_present_label(row, changes))
+            near_golden += nearest is not None
         except _RowProblem as problem:
             rejected.append(_refused(record, problem))
             continue
@@ -86,7 +95,16 @@ def check_feedback(
     rows = _known(rows, known, rejected, task, only_catalog)
     rows, floods = _within(cap, rows, rejected) if cap is not None else (rows, ())
     ordered = tuple(sorted(rejected, key=lambda r: (r.file, r.line)))
-    return CheckedRows(tuple(row for _, row in rows), known, ordered, spelled, repeated, passed_over, floods)
+    return CheckedRows(
+        tuple(row for _, row in rows),
+        known,
+        ordered,
+        spelled,
+        repeated,
+        passed_over,
+        near_golden,
+        floods,
+    )
 
 
 def _within(

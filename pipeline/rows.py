@@ -77,6 +77,8 @@ class CheckedRows:
     """Rows among them with the text and label of another one."""
     passed_over: int = 0
     """Rows of other months in a file of several, and rows that the month itself set aside as golden."""
+    near_golden: int = 0
+    """Rows among them that are nearly golden ones."""
     floods: tuple[Flood, ...] = ()
     """Users who gave more of them than is expected."""
 

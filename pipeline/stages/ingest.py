@@ -12,6 +12,7 @@ from pipeline.evaluation.golden import GoldenSet
 from pipeline.feedback import check_feedback, check_launch, texts_of
 from pipeline.floods import Flood
 from pipeline.months import Month
+from pipeline.near import NearTexts
 from pipeline.normal_text import normalise
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.golden_sets import golden_files, golden_hashes, recorded_golden_sets
@@ -38,7 +39,13 @@ from pipeline.stages.feedback_files import feedback_files, patterns_of, read_rec
 from pipeline.stages.flood_watch import user_cap, watch_floods
 from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links
-from pipeline.stages.months_learned import joined, months_learned, tell_left_out, tell_taken_names
+from pipeline.stages.months_learned import (
+    joined,
+    learned_golden_rows,
+    months_learned,
+    tell_left_out,
+    tell_taken_names,
+)
 from pipeline.stages.refused_rows import (
     reason,
     reasons,
@@ -51,10 +58,8 @@ from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.checkpoints import adopted_hash
 from pipeline.store.hashing import sha256_json
-from pipeline.store.stage_directory import require_output
 from pipeline.store.tables import (
     changed_input,
-    read_parquet,
     write_jsonl,
     write_parquet,
 )
@@ -187,7 +192,8 @@ def _check(
     rejected: list[Rejection] = []
     spelled: list[Spelling] = []
     floods: list[Flood] = []
-    passed_over = repeated = count = 0
+    near = NearTexts(tested) if tested else None
+    passed_over = repeated = near_golden = count = 0
     for month, of_month in files.items():
         records = _records(context, month, of_month)
         checked = check_feedback(
@@ -200,6 +206,8 @@ def _check(
             changes=changes,
             task=context.task,
             cap=user_cap(context),
+            near=near,
+            refuse_near=settings.near_golden == "refuse",
             **policies,
         )
         labels = checked.labels
@@ -217,12 +225,21 @@ def _check(
         spelled.extend(checked.spellings)
         floods.extend(checked.floods)
         repeated += checked.repeated
+        near_golden += checked.near_golden
         passed_over += checked.passed_over
         count += len(records)
     rows = tuple(joined(by_month))
-    return CheckedRows(
-        rows, labels, tuple(rejected), tuple(spelled), repeated, passed_over, tuple(floods)
-    ), count
+    found = CheckedRows(
+        rows=rows,
+        labels=labels,
+        rejected=tuple(rejected),
+        spellings=tuple(spelled),
+        repeated=repeated,
+        passed_over=passed_over,
+        near_golden=near_golden,
+        floods=tuple(floods),
+    )
+    return found, count
 
 
 def _set_aside(context: RunContext, month: Month, golden: Mapping[Month, GoldenSet]) -> set[str]:
@@ -312,7 +329,7 @@ def _body(context: RunContext, folder: Path) -> None:
     tell_lengths("the feedback" if context.base else "the launch rows", lengths, model.max_length)
     tell_lengths("the golden sets", golden_lengths, model.max_length)
     tell_markers(model.holding_markers([*(row.text for row in checked.rows), *golden_rows]))
-    learned = _learned_golden_rows(context, golden)
+    learned = learned_golden_rows(context, golden)
     for month, count in learned.items():
         logger.warning(
             "ingest: %d row(s) of %s were trained on in earlier months: its accuracy is flattered. Replace them",
@@ -337,6 +354,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "beyond_max_rows": len(checked.rows) - len(rows) - len(aside),
             "masked": masked,
             "repeated": checked.repeated,
+            "near_golden": checked.near_golden,
             "respelled": sum(spelling.rows for spelling in checked.spellings),
             "lengths": asdict(lengths),
             "golden_lengths": asdict(golden_lengths),
@@ -362,19 +380,6 @@ def _changed_labels(context: RunContext, retired: int) -> dict[str, Any]:
         return {}
     new = [str(change) for change in context.new_label_changes.changes]
     return {"label_changes": changes.as_records(), "new_label_changes": new, "rejected_retired": retired}
-
-
-def _learned_golden_rows(context: RunContext, golden: Mapping[Month, GoldenSet]) -> dict[Month, int]:
-    """How many rows of each golden set earlier months were trained on, before the set was there; none where none."""
-    learned = {
-        normalise(str(row["text"]))
-        for checkpoint in context.line
-        for row in read_parquet(
-            require_output(context.workspace.attempt(checkpoint.attempt).stage("ingest"), TRAIN_FILE)
-        )
-    }
-    counts = {month: sum(normalise(row.text) in learned for row in own.rows) for month, own in golden.items()}
-    return {month: count for month, count in counts.items() if count}
 
 
 INGEST = Stage(

@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline.evaluation.golden import GoldenSet
 from pipeline.label_changes import LabelChanges
 from pipeline.months import Month
+from pipeline.normal_text import normalise
 from pipeline.recorded.lineage import carried_months, why_not_learned
+from pipeline.recorded.names import TRAIN_FILE
 from pipeline.rows import RawRecord, Row
 from pipeline.stages.stage import RunContext
-from pipeline.store.stage_directory import read_stage
+from pipeline.store.stage_directory import read_stage, require_output
+from pipeline.store.tables import read_parquet
 
 logger = logging.getLogger("retrain")
 
@@ -84,3 +88,16 @@ def joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
         keys |= {row.key for row in kept}
         said |= {(row.text, row.label) for row in kept}
     return joined
+
+
+def learned_golden_rows(context: RunContext, golden: Mapping[Month, GoldenSet]) -> dict[Month, int]:
+    """How many rows of each golden set earlier months were trained on, before the set was there; none where none."""
+    learned = {
+        normalise(str(row["text"]))
+        for checkpoint in context.line
+        for row in read_parquet(
+            require_output(context.workspace.attempt(checkpoint.attempt).stage("ingest"), TRAIN_FILE)
+        )
+    }
+    counts = {month: sum(normalise(row.text) in learned for row in own.rows) for month, own in golden.items()}
+    return {month: count for month, count in counts.items() if count}

@@ -84,6 +84,12 @@ def tell_policies(checked: CheckedRows) -> None:
             "ingest: %d row(s) have the text and label of another one (ingest.duplicates: refuse leaves them out)",
             checked.repeated,
         )
+    if checked.near_golden:
+        logger.warning(
+            "ingest: %d row(s) are nearly a golden row, and are learned: its accuracy may be flattered "
+            "(ingest.near_golden: refuse leaves them out)",
+            checked.near_golden,
+        )
     if checked.passed_over:
         logger.info(
             "ingest: %d row(s) of the files are of other months, or golden, and are passed over",

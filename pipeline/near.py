@@ -1,0 +1,54 @@
+"""Texts that are nearly the same as one of a set, such as the golden rows: found by the words and word pairs they share."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
+
+from pipeline.normal_text import normalise
+
+LEAST_ALIKE = 0.8
+"""Shared words and pairs over all words and pairs (Jaccard): one word in about fourteen is another."""
+_MOST_TEXTS_OF_A_PAIR = 200
+"""A pair that more of the texts have says nothing about which one it is."""
+
+
+class NearTexts:
+    """A set of texts that others are compared with, each in the time of its own words.
+
+    Args:
+        texts: of any form; equal ones count once.
+        least: the Jaccard similarity from which two texts are nearly the same.
+    """
+
+    def __init__(self, texts: Iterable[str], *, least: float = LEAST_ALIKE) -> None:
+        self.texts = list(dict.fromkeys(texts))
+        self.least = least
+        self._parts = [_parts(text) for text in self.texts]
+        self._of_pair: dict[str, list[int]] = defaultdict(list)
+        for place, parts in enumerate(self._parts):
+            for part in parts:
+                if " " in part:
+                    self._of_pair[part].append(place)
+
+    def nearest(self, text: str) -> str | None:
+        """The text of the set that is most like this one, if it is nearly the same; of equals the first."""
+        parts = _parts(text)
+        shared: Counter[int] = Counter()
+        for part in parts:
+            places = self._of_pair.get(part, ())
+            if len(places) <= _MOST_TEXTS_OF_A_PAIR:
+                shared.update(places)
+        best, most = None, 0.0
+        for place, _ in sorted(shared.items()):
+            other = self._parts[place]
+            common = len(parts & other)
+            alike = common / (len(parts) + len(other) - common)
+            if alike >= self.least and alike > most:
+                best, most = self.texts[place], alike
+        return best
+
+
+def _parts(text: str) -> set[str]:
+    """The words of a text in the form in which texts are compared, and its pairs of neighbouring words."""
+    words = normalise(text).split()
+    return {*words, *map(" ".join, pairwise(words))}
