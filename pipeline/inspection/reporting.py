@@ -22,6 +22,7 @@ from pipeline.recorded.month_contents import cut_texts
 from pipeline.recorded.names import DELTAS_FILE, METRICS_FILE, REJECTED_FILE, SCORECARD_FILE, SUMMARY_FILE
 from pipeline.recorded.scorecards import earlier_scorecards, recorded_scorecard, recorded_verdict
 from pipeline.recorded.tune_record import recorded_frontier
+from pipeline.sources.table import recorded_dialect
 from pipeline.store import atomic, reading
 from pipeline.store.output_places import require_place_for_a_page
 from pipeline.store.records import CheckpointRef, Manifest
@@ -182,13 +183,14 @@ def without_values(reason: str) -> str:
 
 def _texts(workspace: Workspace, manifest: Manifest, card: Scorecard) -> dict[tuple[str, str], str]:
     golden: Any = manifest.config["golden"]
+    dialect = recorded_dialect(manifest.config)
     texts = {}
     for item in card.scores:
         if not item.flips:
             continue
         file = golden_file(workspace, golden["path"], Month.parse(item.name))
         wanted = {flip.id for flip in item.flips}
-        for row in read_golden(file, name=item.name).rows if file is not None else ():
+        for row in read_golden(file, name=item.name, dialect=dialect).rows if file is not None else ():
             if row.id in wanted:
                 texts[item.name, row.id] = row.text
     return texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.config import Config
 
@@ -70,7 +70,15 @@ AS_FOUND = Dialect()
 
 def dialect_of(config: Config) -> Dialect:
     """What the configuration says of the team's files."""
-    ingest = config.ingest
+    return recorded_dialect(config.resolved())
+
+
+def recorded_dialect(resolved: Mapping[str, Any]) -> Dialect:
+    """What a resolved configuration says of them, of this release or an earlier one, as manifests keep it."""
+    ingest: Mapping[str, Any] = resolved.get("ingest", {})
     return Dialect(
-        {str(f): c for f, c in ingest.columns.items()}, ingest.kind, ingest.encoding, ingest.delimiter
+        dict(ingest.get("columns") or {}),
+        ingest.get("kind"),
+        ingest.get("encoding"),
+        ingest.get("delimiter"),
     )

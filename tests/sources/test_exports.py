@@ -308,6 +308,25 @@ def test_feedback_and_golden_sets_are_found_in_any_format(launched: Path) -> Non
     assert card["own"]["overall"]["n"] == len(json.loads(golden.with_suffix(".json").read_text()))
 
 
+def test_everything_that_reads_golden_sets_knows_the_names_of_their_columns(
+    launched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in [*launched.glob("golden/*.jsonl"), launched / "feedback/2026-02.jsonl"]:
+        rows = [{**row, "utterance": row["text"], "intent": row["label"]} for row in toy.read_jsonl(file)]
+        toy.write_jsonl(file, [{k: v for k, v in row.items() if k not in ("text", "label")} for row in rows])
+    monkeypatch.setenv("RETRAIN_INGEST__COLUMNS", "{text: utterance, label: intent}")
+    for words in (
+        ["run", "--month", "2026-02", "--promote"],
+        ["report", "2026-02", "--include-text"],
+        ["diagnose", "2026-02", "--include-text", "--rows", "5"],
+        ["eval", "--golden", "prior-months", "--report-only"],
+        ["doctor", "--threads", "1"],
+        ["labels"],
+    ):
+        done = call(*words, "-w", launched)
+        assert done.code == 0, (words, done.err, done.out)
+
+
 @pytest.mark.parametrize("name", ["2026-02.xls", "export_2026_02.txt", "202602-part1.jsonl"])
 def test_no_month_is_recorded_as_empty_beside_what_looks_like_its_feedback(launched: Path, name: str) -> None:
     (launched / "feedback/2026-02.jsonl").rename(launched / "feedback" / name)
