@@ -36,12 +36,15 @@ def as_asked(path: Path, table: Table, dialect: Dialect) -> Table:
         told = (*told, preset.told)
     if columns:
         told = (*told, ", ".join(f"{field} is {column!r}" for field, column in columns.items()))
+    names = table.label_names or dialect.label_names
     if table.label_names:
-        told = (*told, f"its whole-number labels stand for the {len(table.label_names)} names that it holds")
+        told = (*told, f"its whole-number labels stand for the {len(names)} names that it holds")
+    elif names and any(isinstance(record.get(columns.get("label", "label")), int) for record in first):
+        told = (*told, f"its whole-number labels are taken for ids of the model's {len(names)} labels")
     rows = [
         row
         if isinstance(row.value, str)
-        else TableRow(row.line, _fields(row.value, preset, columns, table, dialect))
+        else TableRow(row.line, _fields(row.value, preset, columns, names, dialect))
         for row in table.rows
     ]
     return Table(rows, told, table.label_names)
@@ -94,7 +97,7 @@ def _fields(
     record: Mapping[str, object],
     preset: Preset | None,
     columns: Mapping[str, str],
-    table: Table,
+    names: Sequence[str],
     dialect: Dialect,
 ) -> dict[str, object] | str:
     named = {field: record.get(column) for field, column in columns.items()}
@@ -105,11 +108,11 @@ def _fields(
     label = _one(fields.get("label"))
     if isinstance(label, list):
         return f"label: expected one, found {len(label)}"
-    if table.label_names and isinstance(label, int | float) and not isinstance(label, bool):
-        number = int(label)
-        if number != label or not 0 <= number < len(table.label_names):
-            return f"label: {label} is none of the {len(table.label_names)} that the file names"
-        label = table.label_names[number]
+    if names and isinstance(label, int | float) and not isinstance(label, bool):
+        number = int(label) if math.isfinite(label) else -1
+        if number != label or not 0 <= number < len(names):
+            return f"label: {label} is no id of the {len(names)} labels"
+        label = names[number]
     if "label" in fields:
         fields["label"] = label
     if fields.get("kind") is None and dialect.kind is not None:

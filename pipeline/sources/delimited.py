@@ -87,7 +87,7 @@ def _rows(
     at = start
     while at < len(lines):
         line = lines[at]
-        if not line.strip(f"{delimiter} \t\r\n"):
+        if not line.strip(f'{delimiter} \t\r\n"') and line.count('"') % 2 == 0:
             at += 1  # nothing, or empty cells
             continue
         if len(line) > LINE_LIMIT_BYTES:

@@ -52,12 +52,14 @@ class Dialect:
         kind: of rows that have none; None where they must have one.
         encoding: of text files; None finds out UTF-8 and UTF-16.
         delimiter: of a CSV file; None finds it out.
+        label_names: what whole-number labels are ids of, where the file itself does not say.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     kind: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
+    label_names: tuple[str, ...] = ()
 
     @property
     def needed(self) -> frozenset[str]:

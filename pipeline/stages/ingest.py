@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pipeline.errors import BadData
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.feedback import check_feedback, check_launch, texts_of
 from pipeline.floods import Flood
+from pipeline.labels import NO_LABELS, LabelSet
 from pipeline.months import Month
 from pipeline.near import NearTexts
 from pipeline.normal_text import normalise
@@ -115,7 +116,9 @@ def _input_name(context: RunContext, month: Month, file: Path) -> str:
     return f"{FEEDBACK_INPUT}{month} {file.name if context.launch is not None else context.workspace.name_of(file)}"
 
 
-def _records(context: RunContext, month: Month, files: Mapping[Path, bool]) -> list[RawRecord]:
+def _records(
+    context: RunContext, month: Month, files: Mapping[Path, bool], labels: LabelSet
+) -> list[RawRecord]:
     """The raw rows of a month's files, which are those that the stage recorded.
 
     Raises:
@@ -127,6 +130,7 @@ def _records(context: RunContext, month: Month, files: Mapping[Path, bool]) -> l
         other = min(recorded ^ names.keys())
         raise changed_input(names.get(other) or context.workspace.root / other.split(" ", 2)[2])
     records = []
+    dialect = replace(dialect_of(context.config), label_names=labels.names)
     for name, file in names.items():
         shown = name.removeprefix(f"{FEEDBACK_INPUT}{month} ")
         records += read_records(
@@ -134,7 +138,7 @@ def _records(context: RunContext, month: Month, files: Mapping[Path, bool]) -> l
             name=shown,
             of_one_month=files[file],
             sha256=context.inputs[name],
-            dialect=dialect_of(context.config),
+            dialect=dialect,
             required=context.task.fields if context.launch is not None else (*context.task.fields, "kind"),
             tell=True,
         )
@@ -170,9 +174,9 @@ def _check(
     settings = context.config.ingest
     policies: Any = {"conflicts": settings.conflicts, "duplicates": settings.duplicates}
     if context.launch is not None:
-        records = _records(context, context.month, files[context.month])
         adopted = context.launch.checkpoint
         labels = checkpoint_labels(adopted) if adopted is not None else None
+        records = _records(context, context.month, files[context.month], labels or NO_LABELS)
         return (
             check_launch(
                 records,
@@ -195,7 +199,7 @@ def _check(
     near = NearTexts(tested) if tested else None
     passed_over = repeated = near_golden = count = 0
     for month, of_month in files.items():
-        records = _records(context, month, of_month)
+        records = _records(context, month, of_month, labels)
         checked = check_feedback(
             records,
             month=month,
