@@ -48,12 +48,13 @@ def suffix_of(path: Path) -> str | None:
 
 def is_table(path: Path) -> bool:
     """Whether a path is a file of a known format, or a folder that `datasets` saved."""
-    return is_saved_dataset(path) if path.is_dir() else suffix_of(path) is not None
+    return is_saved_dataset(path) or (suffix_of(path) is not None and not path.is_dir())
 
 
 def is_saved_dataset(path: Path) -> bool:
-    """Whether a folder is one that `datasets.Dataset.save_to_disk` made."""
-    return (path / _SAVED).is_file() and (path / "dataset_info.json").is_file()
+    """Whether a path is a folder that `datasets.Dataset.save_to_disk` made."""
+    with explained("look at it", path):
+        return path.is_dir() and (path / _SAVED).is_file() and (path / "dataset_info.json").is_file()
 
 
 def in_another_format(path: Path) -> Path | None:
@@ -70,9 +71,10 @@ def in_another_format(path: Path) -> Path | None:
         if last in FORMATS or last in COMPRESSED:
             stem = stem[: -len(last)]
     names = [f"{stem}{suffix}{packed}" for suffix in FORMATS for packed in ("", *COMPRESSED)]
-    found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
+    with explained("look at it", path):
+        found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
     folder = path.with_name(stem)
-    if folder.is_dir() and is_saved_dataset(folder):
+    if is_saved_dataset(folder):
         found.append(folder)
     if len(found) > 1:
         raise BadData(
@@ -88,7 +90,7 @@ def table_hash(path: Path) -> str:
     Raises:
         NoInput: there is none.
     """
-    if not path.is_dir():
+    if not is_saved_dataset(path):
         return sha256_file(path)
     return sha256_json([[file.name, sha256_file(file)] for file in _parts(path)])
 
@@ -107,7 +109,7 @@ def read_table(path: Path, *, sha256: str | None = None, dialect: Dialect = AS_F
         BadData: it is not a regular file, too large, of an unknown kind, not what its name says, or other bytes than
             were recorded.
     """
-    if path.is_dir() and is_saved_dataset(path):
+    if is_saved_dataset(path):
         parts = [(part, _bytes(part)) for part in _parts(path)]
         found = sha256_json([[part.name, sha256_bytes(data)] for part, data in parts])
         if sha256 is not None and found != sha256:
@@ -138,10 +140,13 @@ def read_table(path: Path, *, sha256: str | None = None, dialect: Dialect = AS_F
 def surely_has_rows(path: Path) -> bool:
     """Whether a look at the beginning of a file shows a row, sound or not; False where only reading it tells."""
     lines = {".jsonl": 1, ".ndjson": 1, ".csv": 2, ".tsv": 2}.get(path.suffix.lower())
-    if lines is None or not path.is_file():
+    if lines is None or reading.kind_of(path) == "device":
         return False
-    with explained("read it", path), open(path, "rb") as file:
-        start = file.read(_LOOK_BYTES)
+    with explained("read it", path):
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            start = file.read(_LOOK_BYTES)
     return sum(bool(line.strip(b" \t\r,;|\xef\xbb\xbf")) for line in start.split(b"\n")[:-1]) >= lines
 
 
