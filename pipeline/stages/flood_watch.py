@@ -10,6 +10,8 @@ from pipeline.recorded.rows import training_rows
 from pipeline.rows import CheckedRows, UserCap
 from pipeline.stages.stage import RunContext
 
+MONTHS_BEFORE = 6
+"""Months that a label's share is compared with: more would make each later month read more."""
 MOST_TOLD = 5
 """Users and labels that the log names."""
 logger = logging.getLogger("retrain")
@@ -46,7 +48,7 @@ def watch_floods(context: RunContext, checked: CheckedRows, where: str) -> list[
 
 
 def _before(context: RunContext) -> Counter[str]:
-    """How many rows each label had in the feedback of the months before; at the launch where there was none yet."""
-    line = context.line[1:] or context.line
+    """How many rows each label had in the feedback of some months before; at the launch where there was none yet."""
+    line = context.line[1:][-MONTHS_BEFORE:] or context.line
     rows = [row for ref in line for row in training_rows(context.workspace.attempt(ref.attempt))]
     return Counter(row.label for row in present_rows(rows, context.label_changes))
