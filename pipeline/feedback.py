@@ -66,31 +66,34 @@ def check_feedback(
         refuse_near: refuse such rows, instead of counting them.
     """
     rows: list[tuple[RawRecord, Row]] = []
+    texts: dict[str, str] = {}  # by id, in the form in which they are compared
     rejected: list[Rejection] = []
     passed_over = near_golden = 0
     seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             row = _feedback_row(record, task, month=month)
-            if row is None or (set_aside and normalise(row.text) in set_aside):
+            text = normalise(row.text) if row is not None else ""
+            if row is None or (set_aside and text in set_aside):
                 passed_over += 1
                 continue
-            _refuse_golden(row, golden_texts, golden_alike)
+            _refuse_golden(row, text, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
-            nearest = near.nearest(row.text) if near is not None else None
+            nearest = near.nearest_normal(text) if near is not None else None
             if nearest is not None and refuse_near:
                 raise _RowProblem(f"is nearly the golden row {shown(nearest)}", "near_golden")
-            row = replace(row, label=_present_label(row, changes))
+            row = _called(row, _present_label(row, changes))
             near_golden += nearest is not None
         except _RowProblem as problem:
             rejected.append(_refused(record, problem))
             continue
         rows.append((record, row))
+        texts[row.id] = text
     rows, spelled = _spelled(rows, labels, task)
     only_catalog = "only a catalog row may bring a new label"
     brought = labels.extended(_brought(rows, task))
     rows = _known(rows, brought, rejected, task, only_catalog)
-    rows, repeated = _without_conflicts(rows, rejected, conflicts, duplicates)
+    rows, repeated = _without_conflicts(rows, rejected, texts, conflicts, duplicates)
     known = labels.extended(_brought(rows, task))  # without what lost all its rows to another label
     rows = _known(rows, known, rejected, task, only_catalog)
     rows, floods = _within(cap, rows, rejected) if cap is not None else (rows, ())
@@ -181,22 +184,25 @@ def check_launch(
         task, conflicts, duplicates: as for `check_feedback`.
     """
     rows: list[tuple[RawRecord, Row]] = []
+    texts: dict[str, str] = {}  # by id, in the form in which they are compared
     rejected: list[Rejection] = []
     seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             fields = _fields(record)
             row = _row(fields, task, kind="launch", created_at=_written(month.start))
-            _refuse_golden(row, golden_texts, golden_alike)
+            text = normalise(row.text)
+            _refuse_golden(row, text, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
         except _RowProblem as problem:
             rejected.append(_refused(record, problem))
             continue
         rows.append((record, row))
+        texts[row.id] = text
     rows, spelled = _spelled(rows, labels or LabelSet(()), task)
     if labels is not None:
         rows = _known(rows, labels, rejected, task, _known_instead(labels))
-    rows, repeated = _without_conflicts(rows, rejected, conflicts, duplicates)
+    rows, repeated = _without_conflicts(rows, rejected, texts, conflicts, duplicates)
     named = (name for _, row in rows for name in task.labels(row.label))
     known = labels if labels is not None else LabelSet(()).extended(named)
     ordered = tuple(sorted(rejected, key=lambda r: (r.file, r.line)))
@@ -215,17 +221,22 @@ def _spelled(
     right = spellings(named, known)
     counts = Counter(named)
     told = tuple(sorted(Spelling(wrong, label, counts[wrong]) for wrong, label in right.items()))
-    return [(record, replace(row, label=right.get(row.label, row.label))) for record, row in rows], told
+    return [(record, _called(row, right.get(row.label, row.label))) for record, row in rows], told
+
+
+def _called(row: Row, label: str) -> Row:
+    return row if label == row.label else replace(row, label=label)
 
 
 def _without_conflicts(
     rows: list[tuple[RawRecord, Row]],
     rejected: list[Rejection],
+    normal: Mapping[str, str],
     conflicts: Policy,
     duplicates: Literal["report", "refuse"],
 ) -> tuple[list[tuple[RawRecord, Row]], int]:
     """The rows without those that lose against another label of the same text, and how many of them come again."""
-    texts = [normalise(row.text) for _, row in rows]
+    texts = [normal[row.id] for _, row in rows]
     lost = dict(
         losers(
             range(len(rows)),
@@ -341,8 +352,8 @@ def texts_of(records: Iterable[RawRecord]) -> list[str]:
     return [plain(text) for text in texts if isinstance(text, str) and len(text) <= MAX_TEXT_CHARACTERS]
 
 
-def _refuse_golden(row: Row, golden_texts: Collection[str], golden_alike: Collection[str]) -> None:
-    if normalise(row.text) in golden_texts:
+def _refuse_golden(row: Row, text: str, golden_texts: Collection[str], golden_alike: Collection[str]) -> None:
+    if text in golden_texts:
         raise _RowProblem("the text is a golden row; training on it would spoil the test", "golden")
     if row.text in golden_alike:
         raise _RowProblem(

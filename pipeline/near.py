@@ -1,6 +1,6 @@
 """Texts that are nearly the same as one of a set, such as the golden rows: found by the words and word pairs they share."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ class NearTexts:
     def __init__(self, texts: Iterable[str], *, least: float = LEAST_ALIKE) -> None:
         self.texts = list(dict.fromkeys(texts))
         self.least = least
-        self._parts = [_parts(text) for text in self.texts]
+        self._parts = [_parts(normalise(text)) for text in self.texts]
         self._of_pair: dict[str, list[int]] = defaultdict(list)
         for place, parts in enumerate(self._parts):
             for part in parts:
@@ -32,14 +32,18 @@ class NearTexts:
 
     def nearest(self, text: str) -> str | None:
         """The text of the set that is most like this one, if it is nearly the same; of equals the first."""
+        return self.nearest_normal(normalise(text))
+
+    def nearest_normal(self, text: str) -> str | None:
+        """`nearest` of a text that `normalise` has made."""
         parts = _parts(text)
-        shared: Counter[int] = Counter()
+        shared: set[int] = set()
         for part in parts:
-            places = self._of_pair.get(part, ())
-            if len(places) <= _MOST_TEXTS_OF_A_PAIR:
+            places = self._of_pair.get(part)
+            if places and len(places) <= _MOST_TEXTS_OF_A_PAIR:
                 shared.update(places)
         best, most = None, 0.0
-        for place, _ in sorted(shared.items()):
+        for place in sorted(shared):
             other = self._parts[place]
             common = len(parts & other)
             alike = common / (len(parts) + len(other) - common)
@@ -50,5 +54,5 @@ class NearTexts:
 
 def _parts(text: str) -> set[str]:
     """The words of a text in the form in which texts are compared, and its pairs of neighbouring words."""
-    words = normalise(text).split()
+    words = text.split()
     return {*words, *map(" ".join, pairwise(words))}

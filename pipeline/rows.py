@@ -26,6 +26,16 @@ class Row:
         """What makes it the same row in another month: id and text; exports may number each month from 1."""
         return self.id, self.text
 
+    def as_record(self) -> dict[str, object]:
+        """Its fields by name, as tables hold them."""
+        return {
+            "id": self.id,
+            "created_at": self.created_at,
+            "kind": self.kind,
+            "text": self.text,
+            "label": self.label,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:

@@ -199,7 +199,7 @@ def _train(context: RunContext, folder: Path, target: Path) -> None:
     classifier.model.to("cpu")
     atomic.make_folder(target)
     save_learner(classifier, target)
-    write_parquet(folder / REPLAY_FILE, [asdict(row) for row in ready.rows.remembered], ROW_COLUMNS)
+    write_parquet(folder / REPLAY_FILE, [row.as_record() for row in ready.rows.remembered], ROW_COLUMNS)
     _save_reports(folder, result.metrics, deltas)
 
 

@@ -315,8 +315,8 @@ def _body(context: RunContext, folder: Path) -> None:
     train, validation = hold_out(
         rows, settings.validation, seed=seed, purpose="validation", learned=new, task=context.task
     )
-    write_parquet(folder / TRAIN_FILE, [asdict(row) for row in train], ROW_COLUMNS)
-    write_parquet(folder / VALIDATION_FILE, [asdict(row) for row in validation], ROW_COLUMNS)
+    write_parquet(folder / TRAIN_FILE, [row.as_record() for row in train], ROW_COLUMNS)
+    write_parquet(folder / VALIDATION_FILE, [row.as_record() for row in validation], ROW_COLUMNS)
     if aside:
         lines = [{"id": row.id, "text": row.text, "label": row.label} for row in aside]
         write_jsonl(folder / OWN_GOLDEN_FILE, lines)
