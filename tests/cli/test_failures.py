@@ -148,10 +148,10 @@ def test_an_empty_file_is_no_input(launched: Path) -> None:
 
 
 def test_a_file_of_an_unknown_form_is_told(launched: Path) -> None:
-    shutil.move(launched / "feedback/2026-02.jsonl", launched / "feedback/2026-02.xlsx")
-    done = run(launched, "-o", "ingest.sources=[{path: 'feedback/{month}.xlsx'}]")
+    shutil.move(launched / "feedback/2026-02.jsonl", launched / "feedback/2026-02.docx")
+    done = run(launched, "-o", "ingest.sources=[{path: 'feedback/{month}.docx'}]")
     assert done.code == 65
-    assert "2026-02.xlsx" in done.err
+    assert "2026-02.docx" in done.err
     assert ".jsonl" in done.err
 
 
