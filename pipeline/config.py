@@ -89,7 +89,7 @@ class IngestSection(Section):
     """The kind of rows that have none."""
     encoding: Annotated[str, Field(min_length=1)] | None = None
     """Of text files, such as cp1252; found out where it is UTF-8 or UTF-16."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    delimiter: Annotated[str, Field(pattern=r'^[^\w\n\r"]$')] | None = None
     """What separates a CSV file's cells; found out where the header shows it."""
     validation: Fraction = 0.1
     """Share of the rows held out to watch the loss; never trained on."""

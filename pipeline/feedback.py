@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Literal, cast
@@ -44,6 +44,7 @@ def check_feedback(
     cap: UserCap | None = None,
     near: NearTexts | None = None,
     refuse_near: bool = False,
+    kept: Callable[[str], str] = str,
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -64,15 +65,18 @@ def check_feedback(
         cap: of one user's rows, where records say whose they are; None for none.
         near: the golden texts, to find rows that are nearly one of them; None to leave that.
         refuse_near: refuse such rows, instead of counting them.
+        kept: what is kept of a text, such as without personal data; golden texts must have been through it, too.
     """
     rows: list[tuple[RawRecord, Row]] = []
     texts: dict[str, str] = {}  # by id, in the form in which they are compared
     rejected: list[Rejection] = []
-    passed_over = near_golden = 0
+    nearly_golden: set[str] = set()
+    passed_over = 0
     seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
-            row = _feedback_row(record, task, month=month)
+            raw = _feedback_row(record, task, month=month)
+            row = _keeping(raw, kept) if raw is not None else None
             text = normalise(row.text) if row is not None else ""
             if row is None or (set_aside and text in set_aside):
                 passed_over += 1
@@ -83,7 +87,8 @@ def check_feedback(
             if nearest is not None and refuse_near:
                 raise _RowProblem(f"is nearly the golden row {shown(nearest)}", "near_golden")
             row = _called(row, _present_label(row, changes))
-            near_golden += nearest is not None
+            if nearest is not None:
+                nearly_golden.add(row.id)
         except _RowProblem as problem:
             rejected.append(_refused(record, problem))
             continue
@@ -105,7 +110,7 @@ def check_feedback(
         spelled,
         repeated,
         passed_over,
-        near_golden,
+        sum(row.id in nearly_golden for _, row in rows),
         floods,
     )
 
@@ -175,13 +180,14 @@ def check_launch(
     task: RowTask = ONE_LABEL,
     conflicts: Policy = "newest",
     duplicates: Literal["report", "refuse"] = "report",
+    kept: Callable[[str], str] = str,
 ) -> CheckedRows:
     """Turn raw launch records (`text`, `label`, `id` optional) into rows.
 
     Args:
         golden_texts, golden_alike: as for `check_feedback`.
         labels: the label set of an adopted checkpoint; None when the rows define it (sorted by name).
-        task, conflicts, duplicates: as for `check_feedback`.
+        task, conflicts, duplicates, kept: as for `check_feedback`.
     """
     rows: list[tuple[RawRecord, Row]] = []
     texts: dict[str, str] = {}  # by id, in the form in which they are compared
@@ -190,7 +196,7 @@ def check_launch(
     for record in records:
         try:
             fields = _fields(record)
-            row = _row(fields, task, kind="launch", created_at=_written(month.start))
+            row = _keeping(_row(fields, task, kind="launch", created_at=_written(month.start)), kept)
             text = normalise(row.text)
             _refuse_golden(row, text, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
@@ -222,6 +228,11 @@ def _spelled(
     counts = Counter(named)
     told = tuple(sorted(Spelling(wrong, label, counts[wrong]) for wrong, label in right.items()))
     return [(record, _called(row, right.get(row.label, row.label))) for record, row in rows], told
+
+
+def _keeping(row: Row, kept: Callable[[str], str]) -> Row:
+    text = kept(row.text)
+    return row if text == row.text else replace(row, text=text)
 
 
 def _called(row: Row, label: str) -> Row:

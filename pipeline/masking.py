@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Literal
 
 Masked = Literal["email", "iban", "card", "ip", "phone"]
@@ -36,6 +37,20 @@ def mask(text: str, kinds: Collection[Masked]) -> tuple[str, Counter[str]]:
             text, count = _replaced(text, form, kind)
             found[kind] += count
     return text, +found
+
+
+@dataclass
+class Masking:
+    """`mask` of some kinds, for all texts of a month, and what it replaced so far."""
+
+    kinds: Collection[Masked]
+    found: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, text: str) -> str:
+        """The text without personal data; counted."""
+        masked, found = mask(text, self.kinds)
+        self.found.update(found)
+        return masked
 
 
 def _replaced(text: str, form: re.Pattern[str], kind: Masked) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.masking import Masked, mask
@@ -62,6 +63,42 @@ def test_nothing_that_ingest_keeps_holds_what_is_masked(launched: Path) -> None:
     assert done.code == 0, done.err
     folder = launched / "runs/2026-02/001/ingest"
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["masked"] == {"email": len(rows) - 1}
+    assert summary["masked"] == {"email": len(rows)}
     for kept in folder.iterdir():
         assert b"@mail.example" not in kept.read_bytes(), kept.name
+
+
+MASKED = ("-o", "ingest.mask=[email]")
+
+
+def test_a_golden_row_is_known_again_though_its_personal_data_is_masked(launched: Path) -> None:
+    golden = launched / "golden/2026-01.jsonl"
+    text = "my invoice for ann@mail.example is wrong"
+    toy.write_jsonl(golden, [*toy.read_jsonl(golden), {"text": text, "label": "billing"}])
+    file = launched / "feedback/2026-02.jsonl"
+    rows = toy.read_jsonl(file)
+    toy.write_jsonl(file, [*rows, {**rows[0], "id": "leak", "text": text}])
+    done = call("ingest", "--month", "2026-02", "-w", launched, *MASKED)
+    assert done.code == 0, done.err
+    rejected = (launched / "runs/2026-02/001/ingest/rejected.jsonl").read_text().splitlines()
+    assert [json.loads(line)["rule"] for line in rejected] == ["golden"]
+
+
+def test_what_a_refused_month_set_aside_masked_is_not_learned_when_it_is_carried(launched: Path) -> None:
+    file = launched / "feedback/2026-02.jsonl"
+    rows = [
+        {**row, "text": f"{row['text']} ann{n}@mail.example word{n}"}
+        for n, row in enumerate(toy.read_jsonl(file))
+    ]
+    toy.write_jsonl(file, rows)
+    (launched / "golden/2026-02.jsonl").unlink()
+    aside = (*MASKED, "-o", "ingest.golden_fraction=0.3")
+    call("run", "--month", "2026-02", "-w", launched, *aside, "--no-promote")
+    golden = toy.read_jsonl(launched / "runs/2026-02/001/ingest/golden.jsonl")
+    assert golden
+    done = call("ingest", "--month", "2026-03", "-w", launched, *aside)
+    assert done.code == 0, done.err
+    folder = launched / "runs/2026-03/001/ingest"
+    assert json.loads((folder / "summary.json").read_text())["months"] == ["2026-02", "2026-03"]
+    learned = {row["text"] for row in pq.read_table(folder / "train.parquet").to_pylist()}
+    assert not learned & {row["text"] for row in golden}

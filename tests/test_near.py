@@ -7,7 +7,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.feedback import check_feedback
+from pipeline.labels import LabelSet
+from pipeline.months import Month
 from pipeline.near import LEAST_ALIKE, NearTexts
+from pipeline.rows import RawRecord
 from tests import toy
 from tests.conftest import call
 
@@ -61,3 +65,15 @@ def test_rows_that_are_nearly_golden_are_counted_or_refused(launched: Path) -> N
     attempt = sorted((launched / "runs/2026-02").glob("*/ingest"))[-1]
     summary = json.loads((attempt / "summary.json").read_text())
     assert (summary["near_golden"], summary["rejected_by_rule"]) == (0, {"near_golden": 1})
+
+
+def test_a_nearly_golden_row_that_another_rule_refuses_is_not_counted() -> None:
+    row = {"kind": "correction", "label": "unheard of", "text": LONG.replace("house", "office")}
+    found = check_feedback(
+        [RawRecord("f", 1, row)],
+        month=Month(2026, 2),
+        labels=LabelSet(("a",)),
+        golden_texts=(),
+        near=NearTexts([LONG]),
+    )
+    assert (found.near_golden, found.rows) == (0, ())

@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import BadConfig, BadData
+from pipeline.errors import BadData
 from pipeline.sources.table import LINE_LIMIT_BYTES, Dialect, Table, TableRow
 from pipeline.sources.text import NOT_UTF_8, decoded, is_text
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _FEWEST_CELLS = 2
-_SEPARATOR_LINE = re.compile(r"\Asep=(.)\r?\n?\Z", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r"\Asep=([^\w\s\"]|\t)\r?\n?\Z", re.IGNORECASE)
 
 
 def read_delimited(path: Path, data: bytes, dialect: Dialect) -> Table:
@@ -25,7 +25,7 @@ def read_delimited(path: Path, data: bytes, dialect: Dialect) -> Table:
 
     Raises:
         BadData: it is empty, or its header does not tell the columns apart.
-        BadConfig: an encoding or delimiter that cannot be.
+        BadConfig: an encoding that cannot be.
     """
     text, encoding = decoded(path, data, dialect.encoding)
     lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
@@ -37,8 +37,6 @@ def read_delimited(path: Path, data: bytes, dialect: Dialect) -> Table:
         at += 1
     usual = "\t" if ".tsv" in path.suffixes else ","
     delimiter = dialect.delimiter or (named and named[1]) or _delimiter(path, lines[at], dialect, usual)
-    if len(delimiter) != 1:
-        raise BadConfig(f"ingest.delimiter {delimiter!r}: expected one character")
     first, after = _record(lines, at, delimiter)
     if isinstance(first, str):
         raise BadData(f"{path}: line {at + 1}: {first}")
@@ -54,7 +52,7 @@ def _delimiter(path: Path, line: str, dialect: Dialect, usual: str) -> str:
     """What separates the header's cells: the only one that does, or the only one that gives a column that is asked for."""
     found = {}
     for delimiter in DELIMITERS:
-        cells = next(csv.reader([line], delimiter=delimiter), [])
+        cells = _cells(line, delimiter)
         if len(cells) >= _FEWEST_CELLS:
             found[delimiter] = {cell.strip() for cell in cells}
     if len(found) > 1 and usual == "\t" and usual in found:
@@ -68,6 +66,14 @@ def _delimiter(path: Path, line: str, dialect: Dialect, usual: str) -> str:
             f"{path}: the header could be separated by {names}: {line.strip()[:80]!r}. Set ingest.delimiter"
         )
     return next(iter(found), usual)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """What a line alone would hold; nothing where it cannot be read so."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:
@@ -157,5 +163,5 @@ def _accounted(
 
 def _looks_like_a_row(line: str, header: list[str], delimiter: str, last_cells: set[str]) -> bool:
     """Whether a line has the header's number of cells and ends as ordinary rows do."""
-    cells = next(csv.reader([line], delimiter=delimiter), [])
+    cells = _cells(line, delimiter)
     return len(cells) == len(header) and len(header) >= _FEWEST_CELLS and cells[-1] in last_cells

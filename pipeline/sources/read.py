@@ -147,7 +147,8 @@ def surely_has_rows(path: Path) -> bool:
             return False
         with open(path, "rb") as file:
             start = file.read(_LOOK_BYTES)
-    return sum(bool(line.strip(b" \t\r,;|\xef\xbb\xbf")) for line in start.split(b"\n")[:-1]) >= lines
+    filled = [line for line in start.split(b"\n")[:-1] if line.strip(b" \t\r,;|\xef\xbb\xbf")]
+    return sum(not line.lower().startswith(b"sep=") for line in filled) >= lines
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -21,6 +21,7 @@ from pipeline.sources.read import (
 )
 from pipeline.sources.table import Dialect, dialect_of
 from pipeline.stages.links import shown_path
+from pipeline.stages.stage import RunContext
 from pipeline.store.workspace import Workspace
 
 logger = logging.getLogger("retrain")
@@ -86,6 +87,19 @@ def _matching(root: Path, pattern: str) -> list[Path]:
         return [other]
     start = Path(path.anchor) if Path(pattern).is_absolute() else root
     return sorted(file for file in start.glob(str(path.relative_to(start))) if file.is_file())
+
+
+def tell_beside(context: RunContext, read: Collection[Path]) -> None:
+    """Warn of files that are named for the month and lie where its feedback lies, but are not read."""
+    if context.launch is not None:
+        return
+    tried = [pattern.replace("{month}", str(context.month)) for pattern in patterns_of(context.config)]
+    for path in _looking_like(context.workspace.root, tried, context.month):
+        if path not in read:
+            logger.warning(
+                "ingest: %s is named for the month and is not read. Name it in ingest.sources, or move it away",
+                shown_path(context.workspace, path),
+            )
 
 
 def read_records(

@@ -2,27 +2,22 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadData
 from pipeline.evaluation.golden import GoldenSet
-from pipeline.feedback import check_feedback, check_launch, texts_of
-from pipeline.floods import Flood
-from pipeline.labels import NO_LABELS, LabelSet
+from pipeline.masking import Masking
 from pipeline.months import Month
-from pipeline.near import NearTexts
 from pipeline.normal_text import normalise
 from pipeline.recorded.checkpoint_labels import checkpoint_labels
 from pipeline.recorded.golden_sets import golden_files, golden_hashes, recorded_golden_sets
-from pipeline.recorded.lineage import why_not_learned
 from pipeline.recorded.names import (
     ADOPTED_INPUT,
     BASE_INPUT,
     CHANGES_INPUT,
-    FEEDBACK_INPUT,
     LABELS_FILE,
     OWN_GOLDEN_FILE,
     SUMMARY_FILE,
@@ -30,29 +25,27 @@ from pipeline.recorded.names import (
     VALIDATION_FILE,
 )
 from pipeline.recorded.rows import ROW_COLUMNS
-from pipeline.row_policies import Spelling
-from pipeline.rows import CheckedRows, RawRecord, Rejection, Row
+from pipeline.rows import Row
 from pipeline.sampling import hold_out, set_aside, stratified
 from pipeline.sources.read import table_hash
 from pipeline.sources.table import dialect_of
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
-from pipeline.stages.feedback_files import feedback_files, patterns_of, read_records
-from pipeline.stages.flood_watch import user_cap, watch_floods
+from pipeline.stages.feedback_files import feedback_files, patterns_of, tell_beside
+from pipeline.stages.flood_watch import watch_floods
+from pipeline.stages.judged_rows import input_name, judged_rows
 from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links
 from pipeline.stages.months_learned import (
-    joined,
     learned_golden_rows,
     months_learned,
     tell_left_out,
-    tell_taken_names,
 )
 from pipeline.stages.refused_rows import (
     reason,
     reasons,
     tell_cap,
+    tell_masked,
     tell_policies,
-    without_personal_data,
     write_rejected,
 )
 from pipeline.stages.stage import RunContext, Stage
@@ -60,7 +53,6 @@ from pipeline.store import atomic
 from pipeline.store.checkpoints import adopted_hash
 from pipeline.store.hashing import sha256_json
 from pipeline.store.tables import (
-    changed_input,
     write_jsonl,
     write_parquet,
 )
@@ -98,7 +90,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
     inputs = golden_hashes(context.workspace, _golden(context))
     for month, files in _files(context).items():
         for file in files:
-            inputs[_input_name(context, month, file)] = table_hash(file)
+            inputs[input_name(context, month, file)] = table_hash(file)
     if context.base is not None:
         inputs[BASE_INPUT] = context.base.sha256
     elif context.launch is not None and context.launch.checkpoint is not None:
@@ -106,43 +98,6 @@ def _inputs(context: RunContext) -> dict[str, str]:
     if context.label_changes.changes:
         inputs[CHANGES_INPUT] = sha256_json(context.label_changes.as_records())
     return inputs
-
-
-def _input_name(context: RunContext, month: Month, file: Path) -> str:
-    try:
-        file.name.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadData(f"{file}: its name is no UTF-8 text, and records hold text alone. Rename it") from None
-    return f"{FEEDBACK_INPUT}{month} {file.name if context.launch is not None else context.workspace.name_of(file)}"
-
-
-def _records(
-    context: RunContext, month: Month, files: Mapping[Path, bool], labels: LabelSet
-) -> list[RawRecord]:
-    """The raw rows of a month's files, which are those that the stage recorded.
-
-    Raises:
-        BadData: a file came, went or changed since.
-    """
-    recorded = {name for name in context.inputs if name.startswith(f"{FEEDBACK_INPUT}{month} ")}
-    names = {_input_name(context, month, file): file for file in files}
-    if recorded != names.keys():
-        other = min(recorded ^ names.keys())
-        raise changed_input(names.get(other) or context.workspace.root / other.split(" ", 2)[2])
-    records = []
-    dialect = replace(dialect_of(context.config), label_names=labels.names)
-    for name, file in names.items():
-        shown = name.removeprefix(f"{FEEDBACK_INPUT}{month} ")
-        records += read_records(
-            file,
-            name=shown,
-            of_one_month=files[file],
-            sha256=context.inputs[name],
-            dialect=dialect,
-            required=context.task.fields if context.launch is not None else (*context.task.fields, "kind"),
-            tell=True,
-        )
-    return records
 
 
 def _settings(context: RunContext) -> dict[str, Any]:
@@ -162,96 +117,13 @@ def _trains_the_pretrained(context: RunContext) -> bool:
     return context.recipe.from_scratch
 
 
-def _check(
-    context: RunContext,
-    files: Mapping[Month, Mapping[Path, bool]],
-    golden: Mapping[Month, GoldenSet],
-    model: ModelsEye,
-) -> tuple[CheckedRows, int]:
-    """All rows of all files, and how many raw rows were read; those that are no more rows of theirs apart."""
-    tested = [row.text for each in golden.values() for row in each.rows]
-    golden_texts = {normalise(text) for text in tested}
-    settings = context.config.ingest
-    policies: Any = {"conflicts": settings.conflicts, "duplicates": settings.duplicates}
-    if context.launch is not None:
-        adopted = context.launch.checkpoint
-        labels = checkpoint_labels(adopted) if adopted is not None else None
-        records = _records(context, context.month, files[context.month], labels or NO_LABELS)
-        return (
-            check_launch(
-                records,
-                month=context.month,
-                golden_texts=golden_texts,
-                golden_alike=model.same(texts_of(records), tested),
-                labels=labels,
-                task=context.task,
-                **policies,
-            ),
-            len(records),
-        )
-    assert context.base is not None
-    changes = context.label_changes
-    labels = changes.renamed(checkpoint_labels(context.workspace.root / context.base.path))
-    by_month: dict[Month, Sequence[Row]] = {}
-    rejected: list[Rejection] = []
-    spelled: list[Spelling] = []
-    floods: list[Flood] = []
-    near = NearTexts(tested) if tested else None
-    passed_over = repeated = near_golden = count = 0
-    for month, of_month in files.items():
-        records = _records(context, month, of_month, labels)
-        checked = check_feedback(
-            records,
-            month=month,
-            labels=labels,
-            golden_texts=golden_texts,
-            golden_alike=model.same(texts_of(records), tested),
-            set_aside=_set_aside(context, month, golden),
-            changes=changes,
-            task=context.task,
-            cap=user_cap(context),
-            near=near,
-            refuse_near=settings.near_golden == "refuse",
-            **policies,
-        )
-        labels = checked.labels
-        by_month[month] = checked.rows
-        tell_taken_names(month, records, changes)
-        if month != context.month:
-            logger.info(
-                "ingest: %s %s: its %d rows are learned with %s",
-                month,
-                why_not_learned(context.workspace, month),
-                len(checked.rows),
-                context.month,
-            )
-        rejected.extend(checked.rejected)
-        spelled.extend(checked.spellings)
-        floods.extend(checked.floods)
-        repeated += checked.repeated
-        near_golden += checked.near_golden
-        passed_over += checked.passed_over
-        count += len(records)
-    rows = tuple(joined(by_month))
-    found = CheckedRows(
-        rows=rows,
-        labels=labels,
-        rejected=tuple(rejected),
-        spellings=tuple(spelled),
-        repeated=repeated,
-        passed_over=passed_over,
-        near_golden=near_golden,
-        floods=tuple(floods),
-    )
-    return found, count
-
-
-def _set_aside(context: RunContext, month: Month, golden: Mapping[Month, GoldenSet]) -> set[str]:
-    """The normalised texts of an earlier month that were made its golden set before training."""
-    file = _golden(context).get(month)
-    if month == context.month or file is None or not file.is_relative_to(context.workspace.runs):
-        return set()
-    return {normalise(row.text) for row in golden[month].rows}
+def _set_aside(context: RunContext, golden: Mapping[Month, GoldenSet]) -> dict[Month, set[str]]:
+    """The normalised texts that earlier months made their golden sets before training."""
+    return {
+        month: {normalise(row.text) for row in golden[month].rows}
+        for month, file in _golden(context).items()
+        if month != context.month and file.is_relative_to(context.workspace.runs)
+    }
 
 
 def _body(context: RunContext, folder: Path) -> None:
@@ -268,7 +140,10 @@ def _body(context: RunContext, folder: Path) -> None:
         dialect=dialect_of(context.config),
     )
     model = models_eye(context)
-    checked, read_rows = _check(context, files, golden, model)
+    masking = Masking(context.config.ingest.mask)
+    checked, read_rows = judged_rows(context, files, golden, _set_aside(context, golden), model, masking)
+    tell_masked(masking)
+    tell_beside(context, read)
     tell_policies(checked)
     count = read_rows - checked.passed_over
     write_rejected(folder, checked, context.config.ingest.mask)
@@ -307,7 +182,6 @@ def _body(context: RunContext, folder: Path) -> None:
     if settings.max_rows:
         rows = stratified(rows, settings.max_rows, seed=seed, learned=new, task=context.task)
         tell_cap(len(checked.rows), len(rows))
-    rows, masked = without_personal_data(rows, settings.mask)
     if settings.golden_fraction and context.month not in golden:
         rows, aside = _apart(
             model, *set_aside(rows, settings.golden_fraction, seed=seed, learned=new, task=context.task)
@@ -333,7 +207,7 @@ def _body(context: RunContext, folder: Path) -> None:
     tell_lengths("the feedback" if context.base else "the launch rows", lengths, model.max_length)
     tell_lengths("the golden sets", golden_lengths, model.max_length)
     tell_markers(model.holding_markers([*(row.text for row in checked.rows), *golden_rows]))
-    learned = learned_golden_rows(context, golden)
+    learned = learned_golden_rows(context, golden, Masking(masking.kinds))
     for month, count in learned.items():
         logger.warning(
             "ingest: %d row(s) of %s were trained on in earlier months: its accuracy is flattered. Replace them",
@@ -356,7 +230,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "given_again": count - len(checked.rejected) - len(checked.rows),
             "floods": floods,
             "beyond_max_rows": len(checked.rows) - len(rows) - len(aside),
-            "masked": masked,
+            "masked": dict(sorted(masking.found.items())),
             "repeated": checked.repeated,
             "near_golden": checked.near_golden,
             "respelled": sum(spelling.rows for spelling in checked.spellings),

@@ -1,7 +1,7 @@
 """Which months' feedback a month learns, and what there is to tell about the earlier ones."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,8 +90,14 @@ def joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
     return joined
 
 
-def learned_golden_rows(context: RunContext, golden: Mapping[Month, GoldenSet]) -> dict[Month, int]:
-    """How many rows of each golden set earlier months were trained on, before the set was there; none where none."""
+def learned_golden_rows(
+    context: RunContext, golden: Mapping[Month, GoldenSet], kept: Callable[[str], str]
+) -> dict[Month, int]:
+    """How many rows of each golden set earlier months were trained on, before the set was there; none where none.
+
+    Args:
+        kept: what is kept of a text in tables.
+    """
     learned = {
         normalise(str(row["text"]))
         for checkpoint in context.line
@@ -99,5 +105,7 @@ def learned_golden_rows(context: RunContext, golden: Mapping[Month, GoldenSet]) 
             require_output(context.workspace.attempt(checkpoint.attempt).stage("ingest"), TRAIN_FILE)
         )
     }
-    counts = {month: sum(normalise(row.text) in learned for row in own.rows) for month, own in golden.items()}
+    counts = {
+        month: sum(normalise(kept(row.text)) in learned for row in own.rows) for month, own in golden.items()
+    }
     return {month: count for month, count in counts.items() if count}

@@ -1,15 +1,13 @@
 """Feedback rows that ingest refused: written for people, each with its reason."""
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pipeline.masking import Masked, mask
+from pipeline.masking import Masked, Masking, mask
 from pipeline.recorded.names import REJECTED_FILE
-from pipeline.rows import CheckedRows, Rejection, Row
+from pipeline.rows import CheckedRows, Rejection
 from pipeline.store.tables import write_jsonl
 
 logger = logging.getLogger("retrain")
@@ -41,21 +39,11 @@ def _plain(record: Any, masked: Collection[Masked]) -> Any:
     return {k: mask(v, masked)[0] if isinstance(v, str) else v for k, v in plain.items()}
 
 
-def without_personal_data(rows: Sequence[Row], kinds: Collection[Masked]) -> tuple[list[Row], dict[str, int]]:
-    """The rows with personal data masked in their texts, and how much of each kind there was; told in the log."""
-    if not kinds:
-        return list(rows), {}
-    total: Counter[str] = Counter()
-    kept = []
-    for row in rows:
-        text, found = mask(row.text, kinds)
-        total += found
-        kept.append(replace(row, text=text))
-    if total:
-        logger.info(
-            "ingest: masked in texts: %s", ", ".join(f"{n} {kind}" for kind, n in sorted(total.items()))
-        )
-    return kept, dict(sorted(total.items()))
+def tell_masked(masking: Masking) -> None:
+    """Log how much personal data was taken out of texts."""
+    if masking.found:
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(masking.found.items()))
+        logger.info("ingest: masked in texts: %s", told)
 
 
 def tell_cap(rows: int, kept: int) -> None:

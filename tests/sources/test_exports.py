@@ -131,6 +131,28 @@ def test_a_file_of_tabs_says_so_by_its_name(tmp_path: Path) -> None:
     assert "separated" not in " ".join(table.told)
 
 
+def test_a_header_of_any_length_never_ends_in_a_traceback(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", "x" * 200_000 + ",label\na,b\n")
+    assert values(table) == [{"x" * 200_000: "a", "label": "b"}]
+
+
+@pytest.mark.parametrize("delimiter", ['"', "\n", "a", ",,"])
+def test_a_delimiter_that_cannot_be_is_refused_by_the_configuration(launched: Path, delimiter: str) -> None:
+    done = call(
+        "ingest", "--month", "2026-02", "-w", launched, "-o", f"ingest.delimiter={json.dumps(delimiter)}"
+    )
+    assert done.code == 78
+    assert "ingest.delimiter" in done.err
+
+
+def test_a_file_of_the_month_that_is_not_read_is_told(launched: Path) -> None:
+    (launched / "feedback/2026-02.csv").write_text(CSV)
+    done = call("ingest", "--month", "2026-02", "-w", launched)
+    assert done.code == 0, done.err
+    assert "feedback/2026-02.csv is named for the month and is not read" in done.err
+    assert "2026-02.jsonl is named" not in done.err
+
+
 def test_words_that_data_frames_take_for_nothing_stay_words(tmp_path: Path) -> None:
     table = read(tmp_path, "t.csv", "text,label\nN/A,null\nnan,NA\n")
     assert values(table) == [{"text": "N/A", "label": "null"}, {"text": "nan", "label": "NA"}]
@@ -366,6 +388,7 @@ def test_a_dry_run_refuses_what_a_run_cannot_read(launched: Path, name: str, dat
         ("t.csv", b"text,label\n", False),
         ("t.csv", b"text,label\n,\n \n", False),
         ("t.csv", b"text,label\na,b\n", True),
+        ("t.csv", b"sep=;\ntext;label\n", False),
         ("t.parquet", b"PAR1", False),
     ],
 )
