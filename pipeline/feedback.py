@@ -144,8 +144,10 @@ def _known(
 ) -> list[tuple[RawRecord, Row]]:
     """The rows whose labels are among these; the others are added to the refused ones."""
     kept = []
+    answers = {row.label for _, row in rows}
+    known = {answer for answer in answers if all(name in labels for name in task.labels(answer))}
     for record, row in rows:
-        if all(name in labels for name in task.labels(row.label)):
+        if row.label in known:
             kept.append((record, row))
         else:
             rejected.append(

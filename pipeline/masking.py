@@ -48,6 +48,8 @@ class Masking:
 
     def __call__(self, text: str) -> str:
         """The text without personal data; counted."""
+        if not self.kinds:
+            return text
         masked, found = mask(text, self.kinds)
         self.found.update(found)
         return masked

@@ -36,10 +36,14 @@ class NearTexts:
 
     def nearest_normal(self, text: str) -> str | None:
         """`nearest` of a text that `normalise` has made."""
-        parts = _parts(text)
+        words = text.split()
+        pairs = list(dict.fromkeys(map(" ".join, pairwise(words))))
+        if not self._may_share_enough(pairs, len(words) + len(pairs)):
+            return None
+        parts = {*words, *pairs}
         shared: set[int] = set()
-        for part in parts:
-            places = self._of_pair.get(part)
+        for pair in pairs:
+            places = self._of_pair.get(pair)
             if places and len(places) <= _MOST_TEXTS_OF_A_PAIR:
                 shared.update(places)
         best, most = None, 0.0
@@ -50,6 +54,14 @@ class NearTexts:
             if alike >= self.least and alike > most:
                 best, most = self.texts[place], alike
         return best
+
+    def _may_share_enough(self, pairs: list[str], parts: int) -> bool:
+        """False where so many pairs are in none of the texts that none can have `least` in common with this one.
+
+        A text that has, lacks at most `parts * (1 - least)` of the parts, so that it has one of any few more.
+        """
+        few = int(parts * (1 - self.least) + 1e-9) + 1
+        return len(pairs) < few or any(pair in self._of_pair for pair in pairs[:few])
 
 
 def _parts(text: str) -> set[str]:

@@ -39,6 +39,8 @@ _DECIMAL, _MINUS = "\N{DECIMAL SEPARATOR KEY SYMBOL}", "\N{MINUS SIGN}"
 """Stand for the marks that make another number; both are symbols, which stay."""
 _FRACTION = re.compile(r"(?<![\d.,])(\d+)[.,](?=\d+(?![.,]?\d))|(?<![\w.,])\.(?=\d+(?![.,]?\d))")
 _NEGATIVE = re.compile(r"(?<![\w.,])[-\u2010-\u2015](?=\.?\d)")
+_NUMBER_MARK = re.compile(r"[-.,]\d")
+"""Without it, neither of the two above is found in an ASCII text."""
 
 
 def normalise(text: str) -> str:
@@ -50,6 +52,8 @@ def normalise(text: str) -> str:
     group digits, as in dates, times, versions and millions, are punctuation. A text of nothing but punctuation stays as
     it is.
     """
+    if text.isascii() and not _NUMBER_MARK.search(text):  # what is done to it below changes no more than this
+        return " ".join(text.lower().translate(_SPACED).split()) or text.strip()
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     seen = unicodedata.normalize("NFKC", folded.translate(_SEEN))
     numbers = _FRACTION.sub(rf"\g<1>{_DECIMAL}", _NEGATIVE.sub(_MINUS, seen))

@@ -368,7 +368,9 @@ def test_texts_that_say_different_things_are_not(one: str, other: str) -> None:
 
 
 @given(
-    st.text(min_size=1),
+    st.text(min_size=1)
+    | st.text(st.characters(max_codepoint=127), min_size=1)
+    | st.text("-.,5a ", min_size=1),
     st.integers(min_value=0),
     st.sampled_from("\u200b\u200d\u00ad\u2066\u202e\ufeff\ufe0f"),
 )

@@ -83,7 +83,7 @@ def joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
             while name in ids:
                 name = f"{month}/{name}"
             ids.add(name)
-            named.append(replace(row, id=name))
+            named.append(row if name == row.id else replace(row, id=name))
         joined = named + joined
         keys |= {row.key for row in kept}
         said |= {(row.text, row.label) for row in kept}
