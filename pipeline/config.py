@@ -101,6 +101,8 @@ class IngestSection(Section):
     """Which rows are kept of a text that has several labels: those given last, those that most give, or none."""
     duplicates: Literal["report", "refuse"] = "report"
     """What becomes of a text that occurs again with the same label: it is counted, or refused."""
+    near_duplicates: Literal["ignore", "report", "refuse"] = "report"
+    """What becomes of a text that is nearly another one of its label: nothing, it is counted, or all but one are refused."""
     near_golden: Literal["warn", "refuse"] = "warn"
     """What follows where a row is nearly a golden one, but for a word in fourteen: it is counted, or refused."""
     max_rows: Rows = 0

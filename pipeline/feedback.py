@@ -13,6 +13,7 @@ from pipeline.labels import LabelSet
 from pipeline.moments import moment_of
 from pipeline.months import Month
 from pipeline.near import NearTexts
+from pipeline.near_duplicates import NearPolicy, without_near_duplicates
 from pipeline.normal_text import normalise
 from pipeline.row_policies import Policy, Spelling, losers, spellings
 from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, plain, shown
@@ -41,6 +42,7 @@ def check_feedback(
     task: RowTask = ONE_LABEL,
     conflicts: Policy = "newest",
     duplicates: Literal["report", "refuse"] = "report",
+    near_duplicates: NearPolicy = "ignore",
     cap: UserCap | None = None,
     near: NearTexts | None = None,
     refuse_near: bool = False,
@@ -62,6 +64,7 @@ def check_feedback(
         task: what a row must hold.
         conflicts: which rows are kept of a text that has several labels.
         duplicates: whether a text that occurs again with its label is refused but once.
+        near_duplicates: what is done about texts of one label that are nearly the same.
         cap: of one user's rows, where records say whose they are; None for none.
         near: the golden texts, to find rows that are nearly one of them; None to leave that.
         refuse_near: refuse such rows, instead of counting them.
@@ -99,6 +102,8 @@ def check_feedback(
     brought = labels.extended(_brought(rows, task))
     rows = _known(rows, brought, rejected, task, only_catalog)
     rows, repeated = _without_conflicts(rows, rejected, texts, conflicts, duplicates)
+    rows, near_rejected, nearly = without_near_duplicates(rows, texts, near_duplicates)
+    rejected += near_rejected
     known = labels.extended(_brought(rows, task))  # without what lost all its rows to another label
     rows = _known(rows, known, rejected, task, only_catalog)
     rows, floods = _within(cap, rows, rejected) if cap is not None else (rows, ())
@@ -112,6 +117,7 @@ def check_feedback(
         passed_over,
         sum(row.id in nearly_golden for _, row in rows),
         floods,
+        nearly,
     )
 
 
@@ -182,6 +188,7 @@ def check_launch(
     task: RowTask = ONE_LABEL,
     conflicts: Policy = "newest",
     duplicates: Literal["report", "refuse"] = "report",
+    near_duplicates: NearPolicy = "ignore",
     kept: Callable[[str], str] = str,
 ) -> CheckedRows:
     """Turn raw launch records (`text`, `label`, `id` optional) into rows.
@@ -189,7 +196,7 @@ def check_launch(
     Args:
         golden_texts, golden_alike: as for `check_feedback`.
         labels: the label set of an adopted checkpoint; None when the rows define it (sorted by name).
-        task, conflicts, duplicates, kept: as for `check_feedback`.
+        task, conflicts, duplicates, near_duplicates, kept: as for `check_feedback`.
     """
     rows: list[tuple[RawRecord, Row]] = []
     texts: dict[str, str] = {}  # by id, in the form in which they are compared
@@ -211,10 +218,14 @@ def check_launch(
     if labels is not None:
         rows = _known(rows, labels, rejected, task, _known_instead(labels))
     rows, repeated = _without_conflicts(rows, rejected, texts, conflicts, duplicates)
+    rows, near_rejected, nearly = without_near_duplicates(rows, texts, near_duplicates)
+    rejected += near_rejected
     named = (name for _, row in rows for name in task.labels(row.label))
     known = labels if labels is not None else LabelSet(()).extended(named)
     ordered = tuple(sorted(rejected, key=lambda r: (r.file, r.line)))
-    return CheckedRows(tuple(row for _, row in rows), known, ordered, spelled, repeated)
+    return CheckedRows(
+        tuple(row for _, row in rows), known, ordered, spelled, repeated, near_duplicates=nearly
+    )
 
 
 def _refused(record: RawRecord, problem: _RowProblem) -> Rejection:

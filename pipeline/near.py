@@ -23,7 +23,7 @@ class NearTexts:
     def __init__(self, texts: Iterable[str], *, least: float = LEAST_ALIKE) -> None:
         self.texts = list(dict.fromkeys(texts))
         self.least = least
-        self._parts = [_parts(normalise(text)) for text in self.texts]
+        self._parts = [parts_of(normalise(text)) for text in self.texts]
         self._of_pair: dict[str, list[int]] = defaultdict(list)
         for place, parts in enumerate(self._parts):
             for part in parts:
@@ -48,9 +48,7 @@ class NearTexts:
                 shared.update(places)
         best, most = None, 0.0
         for place in sorted(shared):
-            other = self._parts[place]
-            common = len(parts & other)
-            alike = common / (len(parts) + len(other) - common)
+            alike = similarity(parts, self._parts[place])
             if alike >= self.least and alike > most:
                 best, most = self.texts[place], alike
         return best
@@ -64,7 +62,13 @@ class NearTexts:
         return len(pairs) < few or any(pair in self._of_pair for pair in pairs[:few])
 
 
-def _parts(text: str) -> set[str]:
+def parts_of(text: str) -> set[str]:
     """The words of a text in the form in which texts are compared, and its pairs of neighbouring words."""
     words = text.split()
     return {*words, *map(" ".join, pairwise(words))}
+
+
+def similarity(some: set[str], others: set[str]) -> float:
+    """What two sets have in common over what they have together (Jaccard)."""
+    common = len(some & others)
+    return common / (len(some) + len(others) - common)

@@ -72,7 +72,7 @@ class Rejection:
     @property
     def on_purpose(self) -> bool:
         """Whether the row is sound, and the team's own rules leave it out: it says nothing bad about the rest."""
-        return self.code in ("retired_label", "conflict", "duplicate", "flood")
+        return self.code in ("retired_label", "conflict", "duplicate", "near_duplicate", "flood")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,8 @@ class CheckedRows:
     """Rows among them that are nearly golden ones."""
     floods: tuple[Flood, ...] = ()
     """Users who gave more of them than is expected."""
+    near_duplicates: int = 0
+    """Rows among them that are nearly another one of their label."""
 
 
 @dataclass(frozen=True, slots=True)

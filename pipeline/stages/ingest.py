@@ -232,6 +232,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "beyond_max_rows": len(checked.rows) - len(rows) - len(aside),
             "masked": dict(sorted(masking.found.items())),
             "repeated": checked.repeated,
+            "near_duplicates": checked.near_duplicates,
             "near_golden": checked.near_golden,
             "respelled": sum(spelling.rows for spelling in checked.spellings),
             "lengths": asdict(lengths),

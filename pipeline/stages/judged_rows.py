@@ -101,6 +101,7 @@ def judged_rows(
     policies: Any = {
         "conflicts": settings.conflicts,
         "duplicates": settings.duplicates,
+        "near_duplicates": settings.near_duplicates,
         "kept": masking,
     }
     if context.launch is not None:
@@ -127,7 +128,7 @@ def judged_rows(
     spelled: list[Spelling] = []
     floods: list[Flood] = []
     near = NearTexts(tested) if tested else None
-    passed_over = repeated = near_golden = count = 0
+    passed_over = repeated = near_golden = near_duplicates = count = 0
     for month, of_month in files.items():
         records = _records(context, month, of_month, labels)
         checked = check_feedback(
@@ -160,6 +161,7 @@ def judged_rows(
         floods.extend(checked.floods)
         repeated += checked.repeated
         near_golden += checked.near_golden
+        near_duplicates += checked.near_duplicates
         passed_over += checked.passed_over
         count += len(records)
     rows = tuple(joined(by_month))
@@ -172,5 +174,6 @@ def judged_rows(
         passed_over=passed_over,
         near_golden=near_golden,
         floods=tuple(floods),
+        near_duplicates=near_duplicates,
     )
     return found, count

@@ -72,6 +72,11 @@ def tell_policies(checked: CheckedRows) -> None:
             "ingest: %d row(s) have the text and label of another one (ingest.duplicates: refuse leaves them out)",
             checked.repeated,
         )
+    if checked.near_duplicates:
+        logger.info(
+            "ingest: %d row(s) are nearly another one of their label (ingest.near_duplicates: refuse leaves them out)",
+            checked.near_duplicates,
+        )
     if checked.near_golden:
         logger.warning(
             "ingest: %d row(s) are nearly a golden row, and are learned: its accuracy may be flattered "

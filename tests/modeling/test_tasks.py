@@ -54,7 +54,7 @@ def test_a_token_classifiers_fisher_is_the_sum_over_its_text_tokens(tagger: Path
     from pipeline.store.fisher_file import read_fisher
 
     rows = toy.write_jsonl(tmp_path / "rows.jsonl", [{"text": text} for text in TEXTS])
-    done = call("fisher", "compute", tagger, "--data", rows, "--estimator", "exact")
+    done = call("fisher", "compute", tagger, "--data", rows, "--estimator", "exact", "--device", "cpu")
     assert done.code == 0, done.err
     diagonal, metadata = read_fisher(tagger / "fisher.safetensors")
     assert metadata.examples == 3
