@@ -95,7 +95,7 @@ def tell_beside(context: RunContext, read: Collection[Path]) -> None:
         return
     tried = [pattern.replace("{month}", str(context.month)) for pattern in patterns_of(context.config)]
     for path in _looking_like(context.workspace.root, tried, context.month):
-        if path not in read:
+        if not any(file.is_relative_to(path) for file in read):
             logger.warning(
                 "ingest: %s is named for the month and is not read. Name it in ingest.sources, or move it away",
                 shown_path(context.workspace, path),
