@@ -102,3 +102,19 @@ def test_what_a_refused_month_set_aside_masked_is_not_learned_when_it_is_carried
     assert json.loads((folder / "summary.json").read_text())["months"] == ["2026-02", "2026-03"]
     learned = {row["text"] for row in pq.read_table(folder / "train.parquet").to_pylist()}
     assert not learned & {row["text"] for row in golden}
+
+
+def test_nothing_that_is_said_of_rows_holds_what_is_masked(launched: Path) -> None:
+    file = launched / "feedback/2026-02.jsonl"
+    rows = [{**row, "user": "jane@example.com"} for row in toy.read_jsonl(file)]
+    rows[0] |= {"kind": "call jane@example.com"}
+    rows[1] |= {"id": "jane@example.com"}
+    rows[2] |= {"id": "jane@example.com"}
+    toy.write_jsonl(file, rows)
+    done = call("ingest", "--month", "2026-02", "-w", launched, *MASKED, "-o", "ingest.max_rejected=0.5")
+    assert done.code == 0, done.err
+    assert "kind: expected one of" in done.err
+    assert "user '[email]' has" in done.err
+    assert "jane@example.com" not in done.err
+    folder = launched / "runs/2026-02/001/ingest"
+    assert "jane" not in (folder / "summary.json").read_text() + (folder / "rejected.jsonl").read_text()

@@ -1,7 +1,7 @@
 """All rows of a month's files, and of those that are learned with it, judged by the rules."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def judged_rows(
         golden: the golden sets that no row may be of.
         set_aside: of earlier months, the normalised texts of rows that they made golden themselves.
         model: reads texts as the month's model does.
-        masking: takes personal data out, and counts it.
+        masking: takes personal data out, and counts it; out of reasons and of users' names, too.
 
     Raises:
         BadData: a file came, went or changed since its hash was recorded, or cannot be read.
@@ -108,18 +108,16 @@ def judged_rows(
         adopted = context.launch.checkpoint
         labels = checkpoint_labels(adopted) if adopted is not None else None
         records = _records(context, context.month, files[context.month], labels or NO_LABELS)
-        return (
-            check_launch(
-                records,
-                month=context.month,
-                golden_texts=golden_texts,
-                golden_alike=model.same(map(kept, texts_of(records)), tested),
-                labels=labels,
-                task=context.task,
-                **policies,
-            ),
-            len(records),
+        checked = check_launch(
+            records,
+            month=context.month,
+            golden_texts=golden_texts,
+            golden_alike=model.same(map(kept, texts_of(records)), tested),
+            labels=labels,
+            task=context.task,
+            **policies,
         )
+        return _told(checked, kept), len(records)
     assert context.base is not None
     changes = context.label_changes
     labels = changes.renamed(checkpoint_labels(context.workspace.root / context.base.path))
@@ -176,4 +174,11 @@ def judged_rows(
         floods=tuple(floods),
         near_duplicates=near_duplicates,
     )
-    return found, count
+    return _told(found, kept), count
+
+
+def _told(checked: CheckedRows, kept: Callable[[str], str]) -> CheckedRows:
+    """The same, with nothing in what is told of rows that is not kept of them."""
+    rejected = tuple(replace(each, reason=kept(each.reason)) for each in checked.rejected)
+    floods = tuple(replace(each, name=kept(each.name)) for each in checked.floods)
+    return replace(checked, rejected=rejected, floods=floods)

@@ -24,7 +24,7 @@ def write_rejected(folder: Path, checked: CheckedRows, masked: Collection[Masked
             "file": r.file,
             "line": r.line,
             "rule": r.code,
-            "reason": mask(r.reason, masked)[0],
+            "reason": r.reason,
             "row": _plain(r.fields, masked),
         }
         for r in checked.rejected
