@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal, cast
 
 from pipeline.floods import Flood, flooding_users, over_the_cap
@@ -15,6 +16,7 @@ from pipeline.months import Month
 from pipeline.near import NearTexts
 from pipeline.near_duplicates import NearPolicy, without_near_duplicates
 from pipeline.normal_text import normalise
+from pipeline.reviewed import Decisions, decision_on
 from pipeline.row_policies import Policy, Spelling, losers, spellings
 from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, plain, shown
 from pipeline.rows import CheckedRows, Kind, RawRecord, Rejection, Row, UserCap
@@ -40,13 +42,14 @@ def check_feedback(
     set_aside: Collection[str] = (),
     changes: LabelChanges = NO_CHANGES,
     task: RowTask = ONE_LABEL,
-    conflicts: Policy = "newest",
+    conflicts: Policy | None = "newest",
     duplicates: Literal["report", "refuse"] = "report",
     near_duplicates: NearPolicy = "ignore",
     cap: UserCap | None = None,
     near: NearTexts | None = None,
     refuse_near: bool = False,
     kept: Callable[[str], str] = str,
+    decisions: Decisions = MappingProxyType({}),
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -62,17 +65,19 @@ def check_feedback(
         set_aside: normalised texts of rows that the month itself made golden; they are passed over.
         changes: of labels; rows under an old name get the present one, rows of retired labels are refused.
         task: what a row must hold.
-        conflicts: which rows are kept of a text that has several labels.
+        conflicts: which rows are kept of a text that has several labels; None for all.
         duplicates: whether a text that occurs again with its label is refused but once.
         near_duplicates: what is done about texts of one label that are nearly the same.
         cap: of one user's rows, where records say whose they are; None for none.
         near: the golden texts, to find rows that are nearly one of them; None to leave that.
         refuse_near: refuse such rows, instead of counting them.
         kept: what is kept of a text, such as without personal data; golden texts must have been through it, too.
+        decisions: of a person's review, about rows as their files have them.
     """
     rows: list[tuple[RawRecord, Row]] = []
     texts: dict[str, str] = {}  # by id, in the form in which they are compared
     rejected: list[Rejection] = []
+    corrected: set[str] = set()
     nearly_golden: set[str] = set()
     passed_over = 0
     seen_ids: dict[str, RawRecord] = {}
@@ -86,6 +91,10 @@ def check_feedback(
                 continue
             _refuse_golden(row, text, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
+            decided = _decided(raw, decisions)
+            if decided is not None:
+                corrected.add(row.id)
+                row = _called(row, decided)
             nearest = near.nearest_normal(text) if near is not None else None
             if nearest is not None and refuse_near:
                 raise _RowProblem(f"is nearly the golden row {shown(nearest)}", "near_golden")
@@ -118,6 +127,7 @@ def check_feedback(
         sum(row.id in nearly_golden for _, row in rows),
         floods,
         nearly,
+        sum(row.id in corrected for _, row in rows),
     )
 
 
@@ -252,24 +262,32 @@ def _called(row: Row, label: str) -> Row:
     return row if label == row.label else replace(row, label=label)
 
 
+def _decided(raw: Row | None, decisions: Decisions) -> str | None:
+    """The label that a person gave a row instead of its own; None where it keeps that."""
+    decision = decision_on(raw, decisions) if decisions and raw is not None else None
+    if decision is not None and not decision.keep:
+        raise _RowProblem("a person's review leaves it out", "reviewed_out")
+    return decision.label if decision is not None else None
+
+
 def _without_conflicts(
     rows: list[tuple[RawRecord, Row]],
     rejected: list[Rejection],
     normal: Mapping[str, str],
-    conflicts: Policy,
+    conflicts: Policy | None,
     duplicates: Literal["report", "refuse"],
 ) -> tuple[list[tuple[RawRecord, Row]], int]:
     """The rows without those that lose against another label of the same text, and how many of them come again."""
     texts = [normal[row.id] for _, row in rows]
-    lost = dict(
-        losers(
+    lost: Mapping[int, str] = {}
+    if conflicts is not None:
+        lost = losers(
             range(len(rows)),
             text=lambda place: texts[place],
             label=lambda place: rows[place][1].label,
             moment=lambda place: rows[place][1].created_at,
             policy=conflicts,
         )
-    )
     kept = []
     first: dict[tuple[str, str], RawRecord] = {}
     for place, (record, row) in enumerate(rows):
@@ -326,6 +344,14 @@ def _feedback_row(record: RawRecord, task: RowTask, *, month: Month) -> Row | No
     if kind not in FEEDBACK_KINDS:
         raise _RowProblem(f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, found {shown(kind)}")
     return _row(fields, task, kind=cast(Kind, kind), created_at=_written(moment or month.start))
+
+
+def written_row(record: RawRecord, *, month: Month, task: RowTask = ONE_LABEL) -> Row | None:
+    """A row just as its file has it, before anything is judged; None for a record that is no row of the month."""
+    try:
+        return _feedback_row(record, task, month=month)
+    except _RowProblem:
+        return None
 
 
 def _fields(record: RawRecord) -> Mapping[str, object]:
