@@ -91,10 +91,12 @@ def check_feedback(
                 continue
             _refuse_golden(row, text, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
-            decided = _decided(raw, decisions)
-            if decided is not None:
+            decision = decision_on(raw, decisions)
+            if decision is not None and not decision.keep:
+                raise _RowProblem("a person's review leaves it out", "reviewed_out")
+            if decision is not None and decision.label is not None:
                 corrected.add(row.id)
-                row = _called(row, decided)
+                row = _called(row, decision.label)
             nearest = near.nearest_normal(text) if near is not None else None
             if nearest is not None and refuse_near:
                 raise _RowProblem(f"is nearly the golden row {shown(nearest)}", "near_golden")
@@ -262,14 +264,6 @@ def _called(row: Row, label: str) -> Row:
     return row if label == row.label else replace(row, label=label)
 
 
-def _decided(raw: Row | None, decisions: Decisions) -> str | None:
-    """The label that a person gave a row instead of its own; None where it keeps that."""
-    decision = decision_on(raw, decisions) if decisions and raw is not None else None
-    if decision is not None and not decision.keep:
-        raise _RowProblem("a person's review leaves it out", "reviewed_out")
-    return decision.label if decision is not None else None
-
-
 def _without_conflicts(
     rows: list[tuple[RawRecord, Row]],
     rejected: list[Rejection],
@@ -279,15 +273,15 @@ def _without_conflicts(
 ) -> tuple[list[tuple[RawRecord, Row]], int]:
     """The rows without those that lose against another label of the same text, and how many of them come again."""
     texts = [normal[row.id] for _, row in rows]
-    lost: Mapping[int, str] = {}
-    if conflicts is not None:
-        lost = losers(
+    lost = dict(
+        losers(
             range(len(rows)),
             text=lambda place: texts[place],
             label=lambda place: rows[place][1].label,
             moment=lambda place: rows[place][1].created_at,
             policy=conflicts,
         )
+    )
     kept = []
     first: dict[tuple[str, str], RawRecord] = {}
     for place, (record, row) in enumerate(rows):

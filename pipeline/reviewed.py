@@ -33,7 +33,7 @@ def fingerprint(row: Row) -> str:
     return hashlib.sha256(f"{row.text}\0{row.label}".encode()).hexdigest()[:16]
 
 
-def decision_on(row: Row, decisions: Decisions) -> Decision | None:
+def decision_on(row: Row | None, decisions: Decisions) -> Decision | None:
     """What was decided about a row as its file has it; None where nothing was, or about a row that has changed since."""
-    decision = decisions.get(row.id)
-    return decision if decision is not None and decision.row == fingerprint(row) else None
+    decision = decisions.get(row.id) if row is not None else None
+    return decision if decision is not None and row is not None and decision.row == fingerprint(row) else None
