@@ -5,18 +5,17 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from types import MappingProxyType
 from typing import Literal, cast
 
 from pipeline.floods import Flood, flooding_users, over_the_cap
 from pipeline.label_changes import NO_CHANGES, LabelChanges
-from pipeline.labels import LabelSet
+from pipeline.labels import LabelSet, why_unknown
 from pipeline.moments import moment_of
 from pipeline.months import Month
 from pipeline.near import NearTexts
 from pipeline.near_duplicates import NearPolicy, without_near_duplicates
 from pipeline.normal_text import normalise
-from pipeline.reviewed import Decisions, decision_on
+from pipeline.reviewed import NO_DECISIONS, Decisions, decision_on
 from pipeline.row_policies import Policy, Spelling, losers, spellings
 from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, plain, shown
 from pipeline.rows import CheckedRows, Kind, RawRecord, Rejection, Row, UserCap
@@ -49,7 +48,7 @@ def check_feedback(
     near: NearTexts | None = None,
     refuse_near: bool = False,
     kept: Callable[[str], str] = str,
-    decisions: Decisions = MappingProxyType({}),
+    decisions: Decisions = NO_DECISIONS,
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -174,13 +173,6 @@ def _known(
     return kept
 
 
-def present_rows(rows: Iterable[Row], changes: LabelChanges) -> list[Row]:
-    """Rows of earlier months as they count now: under present names, without those of retired labels."""
-    return [
-        replace(row, label=changes.name_of(row.label)) for row in rows if changes.retired(row.label) is None
-    ]
-
-
 def _present_label(row: Row, changes: LabelChanges) -> str:
     retirement = changes.retired(row.label)
     if retirement is not None:
@@ -228,7 +220,7 @@ def check_launch(
         texts[row.id] = text
     rows, spelled = _spelled(rows, labels or LabelSet(()), task)
     if labels is not None:
-        rows = _known(rows, labels, rejected, task, _known_instead(labels))
+        rows = _known(rows, labels, rejected, task, why_unknown(labels))
     rows, repeated = _without_conflicts(rows, rejected, texts, conflicts, duplicates)
     rows, near_rejected, nearly = without_near_duplicates(rows, texts, near_duplicates)
     rejected += near_rejected
@@ -295,16 +287,6 @@ def _without_conflicts(
             continue
         kept.append((record, row))
     return kept, len(kept) - len(first)
-
-
-def _known_instead(labels: LabelSet) -> str:
-    if not labels.unnamed:
-        return "the checkpoint's label2id does not have it"
-    return (
-        f"the checkpoint calls its labels {labels.names[0]} to {labels.names[-1]}. Either nobody named them (write "
-        "id2label and label2id into its config.json), or it has no classification head: then name it as model.base and "
-        "launch without --checkpoint"
-    )
 
 
 def check_sequences(records: Iterable[RawRecord], *, task: RowTask = TEXT_ALONE) -> CheckedRows:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pipeline.rows import Row
 
@@ -26,6 +27,7 @@ class Decision:
 
 Decisions = Mapping[str, Decision]
 """By the id of their row."""
+NO_DECISIONS: Decisions = MappingProxyType({})
 
 
 def fingerprint(row: Row) -> str:

@@ -72,7 +72,14 @@ class Rejection:
     @property
     def on_purpose(self) -> bool:
         """Whether the row is sound, and the team's own rules leave it out: it says nothing bad about the rest."""
-        return self.code in ("retired_label", "conflict", "duplicate", "near_duplicate", "flood", "reviewed_out")
+        return self.code in (
+            "retired_label",
+            "conflict",
+            "duplicate",
+            "near_duplicate",
+            "flood",
+            "reviewed_out",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ def _reasons(context: RunContext, month: RowsUnderReview, opinion: Opinion) -> d
     learned = month.judge(
         conflicts=settings.conflicts,
         duplicates=settings.duplicates,
+        near_duplicates=settings.near_duplicates,
         cap=user_cap(context),
         near=month.golden,
         refuse_near=settings.near_golden == "refuse",

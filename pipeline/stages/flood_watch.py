@@ -4,8 +4,8 @@ import logging
 from collections import Counter
 
 from pipeline.errors import BadData
-from pipeline.feedback import present_rows
 from pipeline.floods import jumping_labels
+from pipeline.label_changes import present_rows
 from pipeline.recorded.rows import training_rows
 from pipeline.rows import CheckedRows, UserCap
 from pipeline.stages.stage import RunContext
