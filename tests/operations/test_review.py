@@ -396,3 +396,87 @@ def test_a_damaged_file_of_decisions_is_corrupt(planted: Path) -> None:
     done = call("ingest", "--month", MONTH, "-w", planted)
     assert done.code == 5
     assert "expected id, row, label, keep, found id" in done.err
+
+
+def test_a_label_under_a_former_name_is_its_present_one_and_a_retired_one_is_unknown(
+    planted: Path, tmp_path: Path
+) -> None:
+    assert call("labels", "rename", "login", "access", "--month", MONTH, "-w", planted).code == 0
+    assert call("labels", "retire", "stock", "--month", MONTH, "-w", planted).code == 0
+    sheet = tmp_path / "sheet.csv"
+    assert review(planted, sheet).code == 0
+    assert cells(sheet)["flipped"]["suggested_label"] == "access"
+    assert "@formula" not in cells(sheet)  # its label is retired
+
+    def retired(rows: dict[str, dict[str, str]]) -> None:
+        rows["flipped"]["corrected_label"] = "stock"
+
+    def former(rows: dict[str, dict[str, str]]) -> None:
+        rows["flipped"]["corrected_label"] = "login"
+
+    assert reviewed(planted, fill_in(sheet, retired)).code == 65
+    assert reviewed(planted, fill_in(sheet, former)).code == 0
+    assert ingested(planted)[1]["flipped"] == "access"
+
+
+def test_texts_of_a_sheet_are_without_personal_data_and_decisions_still_fit(
+    planted: Path, tmp_path: Path
+) -> None:
+    file = planted / "feedback" / f"{MONTH}.jsonl"
+    mailed = FLIPPED | {"id": None, "text": "password of me@example.org locked account signin"}
+    toy.write_jsonl(file, [*toy.read_jsonl(file), mailed])
+    sheet, mask = tmp_path / "sheet.csv", ("-o", "ingest.mask=[email]")
+    assert review(planted, sheet, *mask).code == 0
+    assert "me@example.org" not in sheet.read_text(encoding="utf-8")
+    own = next(row_id for row_id, row in cells(sheet).items() if "[email]" in row["text"])
+    done = reviewed(planted, fill_in(sheet, lambda rows: rows[own].update(keep="no")), *mask)
+    assert done.code == 0, done.err
+    assert len(ingested(planted)[2]) == 1
+
+
+def test_a_sheet_saved_as_an_excel_file_says_the_same(planted: Path, tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    sheet = tmp_path / "sheet.csv"
+    assert review(planted, sheet).code == 0
+    filled = fill_in(sheet, decide)
+    book = openpyxl.Workbook()
+    with open(filled, encoding="utf-8-sig", newline="") as stream:
+        for row in csv.reader(stream):
+            book.active.append(row)
+    book.save(tmp_path / "filled.xlsx")
+    done = reviewed(planted, tmp_path / "filled.xlsx")
+    assert (done.code, "1 row(s) corrected, 1 left out" in done.out) == (0, True), done.err
+
+
+def test_an_id_that_stands_twice_is_refused_only_where_it_is_decided_differently(
+    planted: Path, tmp_path: Path
+) -> None:
+    sheet = tmp_path / "sheet.csv"
+    assert review(planted, sheet).code == 0
+    filled = fill_in(sheet, decide)
+    lines = filled.read_text(encoding="utf-8-sig").splitlines()
+    line = next(line for line in lines if line.startswith("'007,"))
+    filled.write_text("\n".join([*lines, line]))
+    assert reviewed(planted, filled).code == 0
+    filled.write_text("\n".join([*lines, line.removesuffix("No") + "yes"]))
+    done = reviewed(planted, filled)
+    assert (done.code, "id '007' stands twice" in done.err) == (65, True)
+
+
+def test_a_backtest_reads_the_decisions_of_the_workspace_that_it_learns_from(planted: Path) -> None:
+    from pipeline.config_loading import load_config
+    from pipeline.experiments.backtest import reading_from
+    from pipeline.months import Month
+    from pipeline.recorded.decisions import decisions_file
+    from pipeline.store.workspace import Workspace
+
+    config = reading_from(Workspace(planted), load_config(planted / "retrain.yaml"))
+    elsewhere = Workspace(planted.parent / "elsewhere")
+    expected = planted / "reviewed" / f"{MONTH}.jsonl"
+    assert decisions_file(elsewhere, config, Month.parse(MONTH)) == expected
+
+
+def test_where_decisions_are_kept_must_name_the_month(planted: Path) -> None:
+    done = call("ingest", "--month", MONTH, "-w", planted, "-o", "ingest.reviewed=reviewed.jsonl")
+    assert done.code == 78
+    assert "must contain {month}" in done.err
