@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,15 +23,16 @@ from cli.options import (
     opened,
     prepare_torch,
     runtime,
-    takes_from,
 )
 from cli.telling import telling
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.month.decision import Outcome
     from pipeline.month.wish import Wish
     from pipeline.months import Month
+    from pipeline.stages.stage import RunContext
 
 DataOption = Annotated[Path, typer.Option("--data", help="Labelled rows: .jsonl, .csv or .parquet.")]
 LaunchMonth = Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="The month of the launch.")]
@@ -52,6 +53,14 @@ FromOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would run, and why; write nothing.")
+]
+ReviewOption = Annotated[
+    Path | None,
+    typer.Option("--review", metavar="FILE.csv", help="Write the month's doubtful rows for a person."),
+]
+ReviewedOption = Annotated[
+    Path | None,
+    typer.Option("--reviewed", metavar="FILE.csv", help="Take back what the person filled in."),
 ]
 EmptyOption = Annotated[bool, typer.Option("--allow-empty", help="Record a month without feedback as done.")]
 GapOption = Annotated[bool, typer.Option("--allow-gap", help="Pass over months that were never run.")]
@@ -156,14 +165,77 @@ def run(
     _finish(root, outcome, as_json)
 
 
-INGEST_OPTIONS = ("month", "force", "workspace", "config_file", "override", "seed", "wait", "as_json")
-"""Those of `run` that ingesting alone takes."""
+def ingest(
+    month: MonthOption = None,
+    review: ReviewOption = None,
+    reviewed: ReviewedOption = None,
+    force: ForceOption = False,
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    override: OverrideOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    seed: SeedOption = None,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the ingest stage alone, or have its doubtful rows reviewed by a person."""
+    if review is None and reviewed is None:
+        run(
+            month, until="ingest", force=force, workspace=workspace, config_file=config_file, override=override,
+            device=device, threads=threads, seed=seed, wait=wait, as_json=as_json,
+        )  # fmt: skip
+        return
+    if force or (review is not None and reviewed is not None):
+        raise UsageError("--review, --reviewed and --force: expected one of them")
+    root, config = opened(workspace, config_file, override, seed)
+    with locked_and_mended(root, wait):
+        prepare_torch(threads)
+        from cli.progress_bars import progress_on_stderr
+        from pipeline.month.run import month_context
+        from pipeline.store.workspace import Workspace
+
+        render.show_log()
+        context = month_context(
+            Workspace(root), config, month_or_previous(month), device=device, progress=progress_on_stderr()
+        )
+        if review is not None:
+            _write_review(context, review, as_json=as_json)
+        else:
+            assert reviewed is not None
+            _take_back(context, reviewed, as_json=as_json)
 
 
-@takes_from(run, INGEST_OPTIONS)
-def ingest(**options: Any) -> None:
-    """Run the ingest stage alone: check a month's feedback and write its tables."""
-    run(until="ingest", **options)
+def _write_review(context: RunContext, file: Path, *, as_json: bool) -> None:
+    from pipeline.operations.review import write_review
+
+    written = write_review(context, file.absolute())
+    if as_json:
+        from dataclasses import asdict
+
+        render.document(asdict(written))
+    else:
+        rows = [[reason, str(count)] for reason, count in written.reasons.items()]
+        render.data(render.table(["reason", "rows"], [*rows, ["in all", str(written.rows)]]))
+    render.note(
+        f"{written.rows} of {written.looked_at} rows are in {file}. Fill in corrected_label and keep, then run: "
+        f"retrain ingest --reviewed {file} --month {context.month}"
+    )
+
+
+def _take_back(context: RunContext, file: Path, *, as_json: bool) -> None:
+    from pipeline.operations.reviewed import take_back
+
+    taken = take_back(context, file.absolute())
+    if as_json:
+        from dataclasses import asdict
+
+        render.document(asdict(taken))
+    else:
+        render.data(f"{taken.file}: {taken.corrected} row(s) corrected, {taken.left_out} left out")
+    if not taken.changed:
+        render.note("All of it was known before; nothing was written.")
+    render.note(f"It counts from the next ingest on. Run: retrain run --month {context.month}")
 
 
 def demo(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,18 +168,3 @@ def who_asks() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return f"uid {os.getuid()}"
-
-
-def takes_from(
-    command: Callable[..., None], names: Collection[str]
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take some of another one's options, under the names that they have there."""
-
-    def give(narrower: Callable[..., None]) -> Callable[..., None]:
-        whole = inspect.signature(command, eval_str=True)
-        kept = [whole.parameters[name] for name in names]
-        narrower.__signature__ = whole.replace(parameters=kept)  # type: ignore[attr-defined]
-        narrower.__annotations__ = {one.name: one.annotation for one in kept}
-        return narrower
-
-    return give

@@ -120,8 +120,19 @@ class IngestSection(Section):
     """Train on the feedback of earlier months whose candidate was refused, too."""
     leave_out: tuple[Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")], ...] = ()
     """Months whose feedback no later month learns, such as one that was refused for wrong rows; never run, they are no gap."""
+    reviewed: FilePath = "reviewed/{month}.jsonl"
+    """Where the decisions of a month's review are kept, relative to the workspace."""
     golden_fraction: Fraction = 0.0
     """Share of the rows set aside as the month's golden set where the team keeps none."""
+
+    @field_validator("reviewed")
+    @classmethod
+    def _names_the_month(cls, value: str) -> str:
+        if "{month}" not in value:
+            raise ValueError(
+                "must contain {month}, or one month's decisions would be taken for every month's"
+            )
+        return value
 
 
 class GoldenSection(Section):

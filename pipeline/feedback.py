@@ -9,12 +9,13 @@ from typing import Literal, cast
 
 from pipeline.floods import Flood, flooding_users, over_the_cap
 from pipeline.label_changes import NO_CHANGES, LabelChanges
-from pipeline.labels import LabelSet
+from pipeline.labels import LabelSet, why_unknown
 from pipeline.moments import moment_of
 from pipeline.months import Month
 from pipeline.near import NearTexts
 from pipeline.near_duplicates import NearPolicy, without_near_duplicates
 from pipeline.normal_text import normalise
+from pipeline.reviewed import NO_DECISIONS, Decisions, decision_on
 from pipeline.row_policies import Policy, Spelling, losers, spellings
 from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, plain, shown
 from pipeline.rows import CheckedRows, Kind, RawRecord, Rejection, Row, UserCap
@@ -40,13 +41,14 @@ def check_feedback(
     set_aside: Collection[str] = (),
     changes: LabelChanges = NO_CHANGES,
     task: RowTask = ONE_LABEL,
-    conflicts: Policy = "newest",
+    conflicts: Policy | None = "newest",
     duplicates: Literal["report", "refuse"] = "report",
     near_duplicates: NearPolicy = "ignore",
     cap: UserCap | None = None,
     near: NearTexts | None = None,
     refuse_near: bool = False,
     kept: Callable[[str], str] = str,
+    decisions: Decisions = NO_DECISIONS,
 ) -> CheckedRows:
     """Turn a month's raw records into rows, refusing what cannot be trained on.
 
@@ -62,17 +64,19 @@ def check_feedback(
         set_aside: normalised texts of rows that the month itself made golden; they are passed over.
         changes: of labels; rows under an old name get the present one, rows of retired labels are refused.
         task: what a row must hold.
-        conflicts: which rows are kept of a text that has several labels.
+        conflicts: which rows are kept of a text that has several labels; None for all.
         duplicates: whether a text that occurs again with its label is refused but once.
         near_duplicates: what is done about texts of one label that are nearly the same.
         cap: of one user's rows, where records say whose they are; None for none.
         near: the golden texts, to find rows that are nearly one of them; None to leave that.
         refuse_near: refuse such rows, instead of counting them.
         kept: what is kept of a text, such as without personal data; golden texts must have been through it, too.
+        decisions: of a person's review, about rows as their files have them.
     """
     rows: list[tuple[RawRecord, Row]] = []
     texts: dict[str, str] = {}  # by id, in the form in which they are compared
     rejected: list[Rejection] = []
+    corrected: set[str] = set()
     nearly_golden: set[str] = set()
     passed_over = 0
     seen_ids: dict[str, RawRecord] = {}
@@ -86,6 +90,12 @@ def check_feedback(
                 continue
             _refuse_golden(row, text, golden_texts, golden_alike)
             _refuse_repeated(row, record, seen_ids)
+            decision = decision_on(raw, decisions)
+            if decision is not None and not decision.keep:
+                raise _RowProblem("a person's review leaves it out", "reviewed_out")
+            if decision is not None and decision.label is not None:
+                corrected.add(row.id)
+                row = _called(row, decision.label)
             nearest = near.nearest_normal(text) if near is not None else None
             if nearest is not None and refuse_near:
                 raise _RowProblem(f"is nearly the golden row {shown(nearest)}", "near_golden")
@@ -118,6 +128,7 @@ def check_feedback(
         sum(row.id in nearly_golden for _, row in rows),
         floods,
         nearly,
+        sum(row.id in corrected for _, row in rows),
     )
 
 
@@ -160,13 +171,6 @@ def _known(
                 _refused(record, _RowProblem(f"unknown label {row.label!r}: {why}", "unknown_label"))
             )
     return kept
-
-
-def present_rows(rows: Iterable[Row], changes: LabelChanges) -> list[Row]:
-    """Rows of earlier months as they count now: under present names, without those of retired labels."""
-    return [
-        replace(row, label=changes.name_of(row.label)) for row in rows if changes.retired(row.label) is None
-    ]
 
 
 def _present_label(row: Row, changes: LabelChanges) -> str:
@@ -216,7 +220,7 @@ def check_launch(
         texts[row.id] = text
     rows, spelled = _spelled(rows, labels or LabelSet(()), task)
     if labels is not None:
-        rows = _known(rows, labels, rejected, task, _known_instead(labels))
+        rows = _known(rows, labels, rejected, task, why_unknown(labels))
     rows, repeated = _without_conflicts(rows, rejected, texts, conflicts, duplicates)
     rows, near_rejected, nearly = without_near_duplicates(rows, texts, near_duplicates)
     rejected += near_rejected
@@ -256,7 +260,7 @@ def _without_conflicts(
     rows: list[tuple[RawRecord, Row]],
     rejected: list[Rejection],
     normal: Mapping[str, str],
-    conflicts: Policy,
+    conflicts: Policy | None,
     duplicates: Literal["report", "refuse"],
 ) -> tuple[list[tuple[RawRecord, Row]], int]:
     """The rows without those that lose against another label of the same text, and how many of them come again."""
@@ -283,16 +287,6 @@ def _without_conflicts(
             continue
         kept.append((record, row))
     return kept, len(kept) - len(first)
-
-
-def _known_instead(labels: LabelSet) -> str:
-    if not labels.unnamed:
-        return "the checkpoint's label2id does not have it"
-    return (
-        f"the checkpoint calls its labels {labels.names[0]} to {labels.names[-1]}. Either nobody named them (write "
-        "id2label and label2id into its config.json), or it has no classification head: then name it as model.base and "
-        "launch without --checkpoint"
-    )
 
 
 def check_sequences(records: Iterable[RawRecord], *, task: RowTask = TEXT_ALONE) -> CheckedRows:
@@ -326,6 +320,14 @@ def _feedback_row(record: RawRecord, task: RowTask, *, month: Month) -> Row | No
     if kind not in FEEDBACK_KINDS:
         raise _RowProblem(f"kind: expected one of {', '.join(FEEDBACK_KINDS)}, found {shown(kind)}")
     return _row(fields, task, kind=cast(Kind, kind), created_at=_written(moment or month.start))
+
+
+def written_row(record: RawRecord, *, month: Month, task: RowTask = ONE_LABEL) -> Row | None:
+    """A row just as its file has it, before anything is judged; None for a record that is no row of the month."""
+    try:
+        return _feedback_row(record, task, month=month)
+    except _RowProblem:
+        return None
 
 
 def _fields(record: RawRecord) -> Mapping[str, object]:

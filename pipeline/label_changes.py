@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.errors import UsageError
 from pipeline.labels import LabelSet
 from pipeline.months import Month
+from pipeline.rows import Row
 
 ChangeKind = Literal["rename", "merge", "retire"]
 _FEWEST = 2
@@ -182,3 +183,10 @@ class LabelChanges:
 
 
 NO_CHANGES = LabelChanges()
+
+
+def present_rows(rows: Iterable[Row], changes: LabelChanges) -> list[Row]:
+    """Rows of earlier months as they count now: under present names, without those of retired labels."""
+    return [
+        replace(row, label=changes.name_of(row.label)) for row in rows if changes.retired(row.label) is None
+    ]

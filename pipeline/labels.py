@@ -73,6 +73,17 @@ class LabelSet:
         return name in self.ids
 
 
+def why_unknown(labels: LabelSet) -> str:
+    """What to say of a label that a checkpoint does not have, such as where nobody named its labels."""
+    if not labels.unnamed:
+        return "the checkpoint's label2id does not have it"
+    return (
+        f"the checkpoint calls its labels {labels.names[0]} to {labels.names[-1]}. Either nobody named them (write "
+        "id2label and label2id into its config.json), or it has no classification head: then name it as model.base and "
+        "launch without --checkpoint"
+    )
+
+
 NO_LABELS = LabelSet(())
 
 

@@ -50,17 +50,19 @@ def losers(
     text: Callable[[Key], str],
     label: Callable[[Key], str],
     moment: Callable[[Key], str],
-    policy: Policy,
+    policy: Policy | None,
 ) -> Mapping[int, str]:
     """Places of rows whose text other rows give another label, and that the policy leaves out, to the reason.
 
     `newest` keeps the label that was given last, `majority` the one that most rows give; where that is a tie, and under
-    `refuse`, all rows of the text are left out.
+    `refuse`, all rows of the text are left out. None leaves none out.
 
     Args:
         text: of a row, in the form in which texts are compared.
         label, moment: of a row; moments sort as they follow each other.
     """
+    if policy is None:
+        return {}
     places: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(text(row), []).append(place)

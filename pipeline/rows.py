@@ -72,7 +72,14 @@ class Rejection:
     @property
     def on_purpose(self) -> bool:
         """Whether the row is sound, and the team's own rules leave it out: it says nothing bad about the rest."""
-        return self.code in ("retired_label", "conflict", "duplicate", "near_duplicate", "flood")
+        return self.code in (
+            "retired_label",
+            "conflict",
+            "duplicate",
+            "near_duplicate",
+            "flood",
+            "reviewed_out",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,8 @@ class CheckedRows:
     """Users who gave more of them than is expected."""
     near_duplicates: int = 0
     """Rows among them that are nearly another one of their label."""
+    corrected: int = 0
+    """Rows that a person's review gave another label."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,13 +154,14 @@ def _adopted_launch(source: Workspace, month: Month) -> Path | None:
 
 def reading_from(source: Workspace, config: Config) -> Config:
     """The configuration with paths that lead to the source workspace from anywhere."""
+    reviewed = str(source.root / config.ingest.reviewed)
     sources = tuple(s.model_copy(update={"path": str(source.root / s.path)}) for s in config.ingest.sources)
     base = source.root / config.model.base
     model = config.model.model_copy(update={"base": str(base)}) if base.is_dir() else config.model
     return config.model_copy(
         update={
             "model": model,
-            "ingest": config.ingest.model_copy(update={"sources": sources}),
+            "ingest": config.ingest.model_copy(update={"sources": sources, "reviewed": reviewed}),
             "golden": config.golden.model_copy(update={"path": str(source.root / config.golden.path)}),
         }
     )

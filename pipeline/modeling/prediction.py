@@ -31,11 +31,15 @@ def logits(classifier: Learner, encoded: Sequence[Encoded]) -> Tensor:
     return result
 
 
+def probabilities(classifier: Learner, texts: Sequence[str], max_length: int) -> Tensor:
+    """The probability of every label for each text, cut to what the model reads: [N, C], 0 to 1, fp32 on the CPU."""
+    length = min(max_length, longest_text(classifier.model) or max_length)
+    return logits(classifier, encode(classifier.tokenizer, texts, length)).softmax(dim=1)
+
+
 def predict(classifier: Learner, texts: Sequence[str], max_length: int) -> list[tuple[str, float]]:
     """The most probable label of each text, cut to what the model reads, and its probability, 0 to 1."""
-    length = min(max_length, longest_text(classifier.model) or max_length)
-    probabilities = logits(classifier, encode(classifier.tokenizer, texts, length)).softmax(dim=1)
-    confidence, ids = probabilities.max(dim=1)
+    confidence, ids = probabilities(classifier, texts, max_length).max(dim=1)
     return [(classifier.labels.names[i], c) for i, c in zip(ids.tolist(), confidence.tolist(), strict=True)]
 
 

@@ -17,10 +17,12 @@ REPLAY_FILE, PENALTY_FILE, CORRECTIONS_FILE = "replay.parquet", "penalty.json", 
 SCORECARD_FILE, GATE_FILE, PREDICTIONS_FILE = "scorecard.json", "gate.json", "predictions.parquet"
 
 FEEDBACK_INPUT, BASE_INPUT, ADOPTED_INPUT = "feedback ", "base checkpoint", "adopted checkpoint"
-CHANGES_INPUT = "label changes"
-"""How ingest's record names inputs: each file of feedback after this word, checkpoints, and golden sets by path."""
+CHANGES_INPUT, REVIEWED_INPUT = "label changes", "review of "
+"""How ingest's record names inputs: each file of feedback after this word, a month's review, checkpoints, and golden sets by path."""
 
 
 def is_golden_input(name: str) -> bool:
     """Whether an input that ingest recorded is a golden set."""
-    return name not in (BASE_INPUT, ADOPTED_INPUT, CHANGES_INPUT) and not name.startswith(FEEDBACK_INPUT)
+    return name not in (BASE_INPUT, ADOPTED_INPUT, CHANGES_INPUT) and not name.startswith(
+        (FEEDBACK_INPUT, REVIEWED_INPUT)
+    )

@@ -4,8 +4,8 @@ import logging
 from collections import Counter
 
 from pipeline.errors import BadData
-from pipeline.feedback import present_rows
 from pipeline.floods import jumping_labels
+from pipeline.label_changes import present_rows
 from pipeline.recorded.rows import training_rows
 from pipeline.rows import CheckedRows, UserCap
 from pipeline.stages.stage import RunContext
@@ -36,7 +36,9 @@ def watch_floods(context: RunContext, checked: CheckedRows, where: str) -> list[
             " (ingest.max_user_share); rows beyond it are left out" if refused else " (ingest.max_user_share)"
         )
         logger.warning("ingest: %s%s", flood, left)
-    jumps = jumping_labels([row.label for row in checked.rows], _before(context), settings.max_label_jump)
+    jumps = jumping_labels(
+        [row.label for row in checked.rows], labels_before(context), settings.max_label_jump
+    )
     for flood in jumps[:MOST_TOLD]:
         logger.warning("ingest: %s, by its share in the months before (ingest.max_label_jump)", flood)
     if jumps and refused:
@@ -47,7 +49,7 @@ def watch_floods(context: RunContext, checked: CheckedRows, where: str) -> list[
     return [str(flood) for flood in (*checked.floods, *jumps)]
 
 
-def _before(context: RunContext) -> Counter[str]:
+def labels_before(context: RunContext) -> Counter[str]:
     """How many rows each label had in the feedback of some months before; at the launch where there was none yet."""
     line = context.line[1:][-MONTHS_BEFORE:] or context.line
     rows = [row for ref in line for row in training_rows(context.workspace.attempt(ref.attempt))]

@@ -49,6 +49,7 @@ from pipeline.stages.refused_rows import (
     tell_policies,
     write_rejected,
 )
+from pipeline.stages.reviewed_rows import decision_hashes
 from pipeline.stages.stage import RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.checkpoints import adopted_hash
@@ -80,7 +81,8 @@ def _files(context: RunContext) -> dict[Month, dict[Path, bool]]:
     return files | {own: feedback_files(context.workspace, patterns, own)}
 
 
-def _golden(context: RunContext) -> dict[Month, Path]:
+def golden_of(context: RunContext) -> dict[Month, Path]:
+    """The golden sets, by month, that no row of a month may be of."""
     files = golden_files(context.workspace, context.config.golden.path, context.line, context.month)
     if context.month in files and files[context.month].is_relative_to(context.workspace.runs):
         del files[context.month]  # what this month set aside itself is an output, not an input
@@ -88,10 +90,12 @@ def _golden(context: RunContext) -> dict[Month, Path]:
 
 
 def _inputs(context: RunContext) -> dict[str, str]:
-    inputs = golden_hashes(context.workspace, _golden(context))
-    for month, files in _files(context).items():
+    inputs = golden_hashes(context.workspace, golden_of(context))
+    files_by_month = _files(context)
+    for month, files in files_by_month.items():
         for file in files:
             inputs[input_name(context, month, file)] = table_hash(file)
+    inputs |= decision_hashes(context, files_by_month)
     if context.base is not None:
         inputs[BASE_INPUT] = context.base.sha256
     elif context.launch is not None and context.launch.checkpoint is not None:
@@ -104,6 +108,7 @@ def _inputs(context: RunContext) -> dict[str, str]:
 def _settings(context: RunContext) -> dict[str, Any]:
     resolved = context.config.resolved()
     resolved["ingest"].pop("leave_out")  # it is in `months` what becomes of it
+    resolved["ingest"].pop("reviewed")  # what lies there is an input
     return {
         "ingest": resolved["ingest"],
         "golden": resolved["golden"],
@@ -122,7 +127,7 @@ def _set_aside(context: RunContext, golden: Mapping[Month, GoldenSet]) -> dict[M
     """The normalised texts that earlier months made their golden sets before training."""
     return {
         month: {normalise(row.text) for row in golden[month].rows}
-        for month, file in _golden(context).items()
+        for month, file in golden_of(context).items()
         if month != context.month and file.is_relative_to(context.workspace.runs)
     }
 
@@ -130,7 +135,7 @@ def _set_aside(context: RunContext, golden: Mapping[Month, GoldenSet]) -> dict[M
 def _body(context: RunContext, folder: Path) -> None:
     files = _files(context)
     tell_left_out(context)
-    golden_by_month = _golden(context)
+    golden_by_month = golden_of(context)
     read = [file for of_month in files.values() for file in of_month]
     tell_links(context.workspace, "ingest", [context.workspace.runs, *read, *golden_by_month.values()])
     golden = recorded_golden_sets(
@@ -214,7 +219,7 @@ def _body(context: RunContext, folder: Path) -> None:
         logger.warning(
             "ingest: %d row(s) of %s were trained on in earlier months: its accuracy is flattered. Replace them",
             count,
-            shown_path(context.workspace, _golden(context)[month]),
+            shown_path(context.workspace, golden_of(context)[month]),
         )
     atomic.write_json(
         folder / SUMMARY_FILE,
@@ -237,6 +242,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "repeated": checked.repeated,
             "near_duplicates": checked.near_duplicates,
             "near_golden": checked.near_golden,
+            "corrected": checked.corrected,
             "respelled": sum(spelling.rows for spelling in checked.spellings),
             "lengths": asdict(lengths),
             "golden_lengths": asdict(golden_lengths),

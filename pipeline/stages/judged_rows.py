@@ -25,6 +25,7 @@ from pipeline.stages.as_tokens import ModelsEye
 from pipeline.stages.feedback_files import read_records
 from pipeline.stages.flood_watch import user_cap
 from pipeline.stages.months_learned import joined, tell_taken_names
+from pipeline.stages.reviewed_rows import recorded_decisions, tell_decisions
 from pipeline.stages.stage import RunContext
 from pipeline.store.tables import changed_input
 
@@ -126,7 +127,7 @@ def judged_rows(
     spelled: list[Spelling] = []
     floods: list[Flood] = []
     near = NearTexts(tested) if tested else None
-    passed_over = repeated = near_golden = near_duplicates = count = 0
+    passed_over = repeated = near_golden = near_duplicates = corrected = count = 0
     for month, of_month in files.items():
         records = _records(context, month, of_month, labels)
         checked = check_feedback(
@@ -141,11 +142,13 @@ def judged_rows(
             cap=user_cap(context),
             near=near,
             refuse_near=settings.near_golden == "refuse",
+            decisions=recorded_decisions(context, month),
             **policies,
         )
         labels = checked.labels
         by_month[month] = checked.rows
         tell_taken_names(month, records, changes)
+        tell_decisions(context, month, checked)
         if month != context.month:
             logger.info(
                 "ingest: %s %s: its %d rows are learned with %s",
@@ -160,6 +163,7 @@ def judged_rows(
         repeated += checked.repeated
         near_golden += checked.near_golden
         near_duplicates += checked.near_duplicates
+        corrected += checked.corrected
         passed_over += checked.passed_over
         count += len(records)
     rows = tuple(joined(by_month))
@@ -173,6 +177,7 @@ def judged_rows(
         near_golden=near_golden,
         floods=tuple(floods),
         near_duplicates=near_duplicates,
+        corrected=corrected,
     )
     return _told(found, kept), count
 

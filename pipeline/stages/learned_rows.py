@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.feedback import present_rows
+from pipeline.label_changes import present_rows
 from pipeline.recorded.names import TRAIN_FILE, VALIDATION_FILE
 from pipeline.recorded.rows import rows_of, training_rows, validation_rows
 from pipeline.replay import replay_memory
