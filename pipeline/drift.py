@@ -6,7 +6,7 @@ depends on their rows alone.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,20 +146,24 @@ def words_of(text: str) -> list[str]:
     return words
 
 
-def new_words(now: Iterable[str], before: Iterable[str]) -> NewWords:
-    """The words of some texts that no text of another table has.
+def vocabulary(texts: Iterable[str]) -> set[str]:
+    """All words of some texts, as `words_of` gives them."""
+    return {word for text in texts for word in words_of(text)}
+
+
+def new_words(texts: Iterable[str], known: Collection[str]) -> NewWords:
+    """The words of some texts that are not known.
 
     Args:
-        now: texts, as they are.
-        before: all texts of the other table: words of those left out would count as new.
+        texts: as they are.
+        known: the `vocabulary` of all texts that they are compared with: words of those left out would count as new.
 
     Returns:
         How much of the texts they are, and in how many rows each of them is.
     """
-    known = {word for text in before for word in words_of(text)}
     count = new = 0
     rows: Counter[str] = Counter()
-    for text in now:
+    for text in texts:
         words = words_of(text)
         unknown = [word for word in words if word not in known]
         count += len(words)

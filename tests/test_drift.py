@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, kstest
 
-from pipeline.drift import PERMUTATIONS, label_shift, new_words, text_shift, words_of
+from pipeline.drift import PERMUTATIONS, label_shift, new_words, text_shift, vocabulary, words_of
 
 
 def test_chi_square_and_its_effect_are_the_textbooks() -> None:
@@ -130,12 +130,12 @@ def test_texts_without_a_word_and_too_few_of_them_are_no_crash() -> None:
 
 
 def test_new_words_are_those_that_no_text_has_and_one_rows_word_is_counted_and_not_named() -> None:
-    found = new_words(["My eSIM fails", "esim, esim!", "the Card"], ["my card fails", "the"])
+    found = new_words(["My eSIM fails", "esim, esim!", "the Card"], vocabulary(["my card fails", "the"]))
     assert found.share == pytest.approx(3 / 7)
     assert (found.distinct, found.rows) == (1, (("esim", 2),))
-    once = new_words(["hello Ada Lovelace"], ["hello"])
+    once = new_words(["hello Ada Lovelace"], vocabulary(["Hello!"]))
     assert (once.distinct, once.rows) == (2, ())
-    assert new_words([], ["a"]).share == 0.0
+    assert new_words([], {"a"}).share == 0.0
 
 
 def test_words_of_scripts_without_spaces_are_pairs_of_letters() -> None:

@@ -25,7 +25,7 @@ def recorded_drift(summary: Mapping[str, Any], *, include_text: bool) -> tuple[D
             against=f"{found['month']} ({found['against']})",
             rows=found["rows"],
             labels=_labels(found["labels"]),
-            words=f"{100 * found['words']['new_share']:.1f}% ({found['words']['new_distinct']:,} different)",
+            words=_words(found["words"]),
             texts=_texts(found["texts"]),
             texts_of_like_labels=_texts(found["texts_of_like_labels"]),
             shifts=tuple(found["shifts"]),
@@ -48,6 +48,11 @@ def _labels(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return NOT_TESTED
     return f"V {found['cramers_v']:.2f}, {100 * found['total_variation']:.0f}% moved, p {found['p']:.2g}"
+
+
+def _words(found: Mapping[str, Any]) -> str:
+    usual = found["usual_share"]
+    return f"{100 * found['new_share']:.1f}%" + (f" ({100 * usual:.1f}% usual)" if usual is not None else "")
 
 
 def _texts(found: Mapping[str, Any] | None) -> str:

@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.feedback import present_rows
-from pipeline.recorded.rows import training_rows
+from pipeline.recorded.names import VALIDATION_FILE
+from pipeline.recorded.rows import rows_of, training_rows
 from pipeline.rows import Row
 from pipeline.seeded import rank
 from pipeline.stages.stage import RunContext
 from pipeline.store.records import CheckpointRef
 
 if TYPE_CHECKING:
-    from pipeline.drift import LabelShift, NewWords, TextShift
+    from pipeline.drift import LabelShift, TextShift
 
 TEXTS_TESTED = 500
 """Of each month in a test of texts: the time of the test grows with its square."""
+ROWS_OF_WORDS = 5000
+"""Of the month, whose words are looked up among all of the compared month's."""
 FEWEST_TEXTS = 10
 """Of fewer, a test of texts could tell next to nothing."""
 MOST_NAMED = 8
@@ -70,11 +73,13 @@ def _ranked(rows: Sequence[Row], seed: int) -> list[Row]:
 
 
 def _compared(context: RunContext, now: Sequence[Row], against: str, ref: CheckpointRef) -> dict[str, Any]:
-    from pipeline.drift import label_shift, new_words, text_shift
+    from pipeline.drift import label_shift, text_shift
 
     seed = context.config.seed
-    recorded = training_rows(context.workspace.attempt(ref.attempt))
-    before = _ranked(present_rows(recorded, context.label_changes), seed)
+    attempt = context.workspace.attempt(ref.attempt)
+    recorded = training_rows(attempt)
+    changes = context.label_changes
+    before = _ranked(present_rows(recorded, changes) if changes.changes else recorded, seed)
     record: dict[str, Any] = {
         "against": against,
         "month": ref.month,
@@ -90,7 +95,7 @@ def _compared(context: RunContext, now: Sequence[Row], against: str, ref: Checkp
         )
         record["labels"] = _label_record(labels)
     record["words"] = _word_record(
-        new_words((row.text for row in now), (row.text for row in recorded)), len(now)
+        now[:ROWS_OF_WORDS], recorded, rows_of(attempt.stage("ingest"), VALIDATION_FILE)
     )
     first, second = now[:TEXTS_TESTED], before[:TEXTS_TESTED]
     if min(len(first), len(second)) >= FEWEST_TEXTS:
@@ -129,12 +134,19 @@ def _label_record(shift: LabelShift) -> dict[str, Any]:
     }
 
 
-def _word_record(words: NewWords, rows: int) -> dict[str, Any]:
+def _word_record(now: Sequence[Row], before: Sequence[Row], held_out: Sequence[Row]) -> dict[str, Any]:
+    """Any other rows have some new words: how many is usual, the compared month's own held-out rows tell."""
+    from pipeline.drift import new_words, vocabulary
+
+    known = vocabulary(row.text for row in before)
+    found = new_words((row.text for row in now), known)
+    usual = new_words((row.text for row in held_out), known).share if held_out else None
     return {
-        "new_share": _kept(words.share),
-        "new_distinct": words.distinct,
-        "new_in_rows": dict(words.rows[:MOST_NAMED]),
-        "rows": rows,
+        "new_share": _kept(found.share),
+        "usual_share": None if usual is None else _kept(usual),
+        "new_distinct": found.distinct,
+        "new_in_rows": dict(found.rows[:MOST_NAMED]),
+        "rows": len(now),
     }
 
 

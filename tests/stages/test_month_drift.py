@@ -40,7 +40,7 @@ def test_a_month_like_the_launch_has_not_shifted(launched: Path) -> None:
     assert found["labels"]["p"] > 0.1
     assert found["texts"]["p"] > 0.01
     assert found["texts_of_like_labels"]["p"] > 0.01
-    assert found["words"]["new_share"] < 0.1
+    assert found["words"]["new_share"] == found["words"]["usual_share"] == 0.0
     assert "the rows have" not in said
 
 
@@ -99,6 +99,7 @@ def test_the_page_shows_drift_and_new_words_on_request_alone(launched: Path, tmp
     hidden = write_report(space, "2026-02/001", output=tmp_path / "hidden.html").read_text()
     assert "Against 2026-01 (launch): other texts of the same labels (p 0.001)." in hidden
     assert "MMD² " in hidden
+    assert "% (0.0% usual)" in hidden
     assert "esim" not in hidden
     shown = write_report(space, "2026-02/001", include_text=True, output=tmp_path / "shown.html").read_text()
     assert "<summary>New words against 2026-01 (launch)</summary><ul><li><bdi>esim</bdi>: " in shown
