@@ -13,6 +13,7 @@ from pipeline.errors import StoppedBySignal, UsageError
 from pipeline.evaluation.accuracy_matrix import AccuracyMatrix, accuracy_matrix
 from pipeline.evaluation.scorecard import Scorecard
 from pipeline.inspection.diagnosis import recorded_movements
+from pipeline.inspection.drift_lines import recorded_drift
 from pipeline.inspection.history import outcome_of
 from pipeline.months import Month
 from pipeline.recorded.gate_evidence import recorded_power
@@ -108,6 +109,7 @@ def report_contents(workspace: Workspace, attempt: RunDirectory, *, include_text
         command=_command(manifest),
         facts=_facts(manifest),
         hashes=_hashes(manifest),
+        drift=recorded_drift(summary, include_text=include_text),
     )
 
 

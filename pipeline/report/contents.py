@@ -19,6 +19,30 @@ class RefusedRows:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How the month's rows differ from those of another month, in words.
+
+    Attributes:
+        against: which month.
+        rows: its rows.
+        labels, words, texts, texts_of_like_labels: effect and p value of each test.
+        shifts: what is beyond chance.
+        changed: labels whose share changed most, each with its shares.
+        new_words: the most frequent ones; empty unless customer text was asked for.
+    """
+
+    against: str
+    rows: int
+    labels: str
+    words: str
+    texts: str
+    texts_of_like_labels: str
+    shifts: tuple[str, ...]
+    changed: tuple[tuple[str, str], ...]
+    new_words: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class LambdaPoint:
     """One lambda on the frontier; changes are in nats against the model before the month."""
 
@@ -81,6 +105,7 @@ class ReportContents:
         command: what reproduces the attempt.
         facts: what the bits depend on, such as seed and packages.
         hashes: name to SHA-256 of inputs and outputs, stage by stage.
+        drift: how the month's rows differ from earlier ones; empty where that was not measured.
     """
 
     month: str
@@ -103,3 +128,4 @@ class ReportContents:
     command: str
     facts: tuple[tuple[str, str], ...]
     hashes: tuple[tuple[str, str], ...]
+    drift: tuple[Drift, ...] = ()

@@ -36,6 +36,7 @@ from pipeline.stages.golden_conflicts import watch_golden_conflicts
 from pipeline.stages.judged_rows import input_name, judged_rows
 from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links
+from pipeline.stages.month_drift import month_drift
 from pipeline.stages.months_learned import (
     learned_golden_rows,
     months_learned,
@@ -237,6 +238,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "passed_over": checked.passed_over,
             "given_again": count - len(checked.rejected) - len(checked.rows),
             "floods": floods,
+            "drift": month_drift(context, train),
             "beyond_max_rows": len(checked.rows) - len(rows) - len(aside),
             "masked": dict(sorted(masking.found.items())),
             "repeated": checked.repeated,

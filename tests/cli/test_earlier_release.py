@@ -99,7 +99,15 @@ def test_its_next_month_learns_what_was_refused_and_is_promoted(earlier: Path) -
     assert summary["months"] == ["2026-03", "2026-04"]
     assert summary["rows"] == 30 + 48
     assert summary["new_labels"] == ["insurance"]
+    assert [found["month"] for found in summary["drift"]] == ["2026-01", "2026-02"]
     assert call("verify", "-w", earlier).code == 0
+
+
+def test_its_months_which_measured_no_drift_have_a_page(earlier: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert call("report", "2026-02", "-w", earlier, "-o", page).code == 0
+    assert "<h2>Data</h2>" in page.read_text(encoding="utf-8")
+    assert "<h3>Drift</h3>" not in page.read_text(encoding="utf-8")
 
 
 def test_it_can_be_rolled_back(earlier: Path) -> None:

@@ -15,6 +15,7 @@ from pipeline.evaluation.scorecard import score, scorecard
 from pipeline.months import Month
 from pipeline.report.contents import (
     Ancestor,
+    Drift,
     GroupCell,
     LambdaFrontier,
     LambdaPoint,
@@ -75,6 +76,10 @@ def contents() -> ReportContents:
         command=f"retrain run '{EVIL}'",
         facts=(("seed", "0"),),
         hashes=((EVIL, "b" * 64),),
+        drift=(
+            Drift(EVIL, 1234, "V 0.5", "3%", "MMD² 0.1", "–", (EVIL,), ((EVIL, "1%"),), ((EVIL, "2"),)),
+            Drift("2026-01", 9, "V 0.01", "0%", "–", "–", (), (), ()),
+        ),
     )
 
 
@@ -169,6 +174,14 @@ def test_page_of_an_attempt_that_recorded_nothing_yet_is_drawn() -> None:
     page = render_page(bare)
     assert "Not evaluated." in page
     assert "<svg" not in page
+
+
+def test_drift_is_told_against_each_month_and_left_out_where_it_was_not_measured() -> None:
+    page = render_page(contents())
+    assert "Against 2026-01: nothing beyond chance." in page
+    assert "<td>1,234</td>" in page
+    assert page.count("New words against") == page.count("Labels whose share changed most against") == 1
+    assert "<h3>Drift</h3>" not in render_page(replace(contents(), drift=()))
 
 
 def test_texts_are_shown_only_when_they_are_given() -> None:
