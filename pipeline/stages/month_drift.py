@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.feedback import present_rows
+from pipeline.label_changes import present_rows
 from pipeline.recorded.names import VALIDATION_FILE
 from pipeline.recorded.rows import rows_of, training_rows
 from pipeline.rows import Row
