@@ -105,7 +105,7 @@ def test_its_next_month_learns_what_was_refused_and_is_promoted(earlier: Path) -
 
 def test_its_months_which_measured_no_drift_have_a_page(earlier: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    assert call("report", "2026-02", "-w", earlier, "-o", page).code == 0
+    assert call("report", "2026-02", "-w", earlier, "--output", page).code == 0
     assert "<h2>Data</h2>" in page.read_text(encoding="utf-8")
     assert "<h3>Drift</h3>" not in page.read_text(encoding="utf-8")
 
