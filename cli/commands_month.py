@@ -1,7 +1,9 @@
-"""`retrain init`, `launch`, `run` and `ingest`: the commands that do the month's work."""
+"""`retrain init`, `launch`, `run`, `pull` and `ingest`: the commands that do the month's work."""
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +56,12 @@ DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would run, and why; write nothing.")
 ]
 EmptyOption = Annotated[bool, typer.Option("--allow-empty", help="Record a month without feedback as done.")]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="Write over the rows that were pulled before, where there are others now."
+    ),
+]
 GapOption = Annotated[bool, typer.Option("--allow-gap", help="Pass over months that were never run.")]
 
 
@@ -62,6 +70,7 @@ def register(app: typer.Typer) -> None:
     app.command()(init)
     app.command()(launch)
     app.command()(run)
+    app.command()(pull)
     app.command()(ingest)
     app.command()(demo)
 
@@ -164,6 +173,34 @@ INGEST_OPTIONS = ("month", "force", "workspace", "config_file", "override", "see
 def ingest(**options: Any) -> None:
     """Run the ingest stage alone: check a month's feedback and write its tables."""
     run(until="ingest", **options)
+
+
+def pull(
+    month: MonthOption = None,
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    override: OverrideOption = None,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a month's rows of the database that ingest.sql names to feedback/MONTH.sql.jsonl, as `run` does by itself."""
+    which = month_or_previous(month)
+    root, config = opened(workspace, config_file, override)
+    with locked_and_mended(root, wait):
+        from pipeline.stages.pull import pull as pull_month
+        from pipeline.store.workspace import Workspace
+
+        render.show_log()
+        pulled = pull_month(
+            Workspace(root), config, which, now=datetime.now(UTC), environment=os.environ, replace=replace
+        )
+    record = pulled.record
+    if as_json:
+        render.document({"file": pulled.file, "written": pulled.written, **record.model_dump(mode="json")})
+        return
+    done = "" if pulled.written else "already there: "
+    render.data(f"{which} {done}{record.rows} row(s) from {record.address}, in {pulled.file}")
 
 
 def demo(
