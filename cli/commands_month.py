@@ -1,7 +1,9 @@
-"""`retrain init`, `launch`, `run` and `ingest`: the commands that do the month's work."""
+"""`retrain init`, `launch`, `run`, `pull` and `ingest`: the commands that do the month's work."""
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,6 +65,12 @@ ReviewedOption = Annotated[
     typer.Option("--reviewed", metavar="FILE.csv", help="Take back what the person filled in."),
 ]
 EmptyOption = Annotated[bool, typer.Option("--allow-empty", help="Record a month without feedback as done.")]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="Write over the rows that were pulled before, where there are others now."
+    ),
+]
 GapOption = Annotated[bool, typer.Option("--allow-gap", help="Pass over months that were never run.")]
 
 
@@ -71,6 +79,7 @@ def register(app: typer.Typer) -> None:
     app.command()(init)
     app.command()(launch)
     app.command()(run)
+    app.command()(pull)
     app.command()(ingest)
     app.command()(demo)
 
@@ -236,6 +245,34 @@ def _take_back(context: RunContext, file: Path, *, as_json: bool) -> None:
     if not taken.changed:
         render.note("All of it was known before; nothing was written.")
     render.note(f"It counts from the next ingest on. Run: retrain run --month {context.month}")
+
+
+def pull(
+    month: MonthOption = None,
+    replace: ReplaceOption = False,
+    workspace: WorkspaceOption = None,
+    config_file: ConfigOption = None,
+    override: OverrideOption = None,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a month's rows of the database that ingest.sql names to feedback/MONTH.sql.jsonl, as `run` does by itself."""
+    which = month_or_previous(month)
+    root, config = opened(workspace, config_file, override)
+    with locked_and_mended(root, wait):
+        from pipeline.stages.pull import pull as pull_month
+        from pipeline.store.workspace import Workspace
+
+        render.show_log()
+        pulled = pull_month(
+            Workspace(root), config, which, now=datetime.now(UTC), environment=os.environ, replace=replace
+        )
+    record = pulled.record
+    if as_json:
+        render.document({"file": pulled.file, "written": pulled.written, **record.model_dump(mode="json")})
+        return
+    done = "" if pulled.written else "already there: "
+    render.data(f"{which} {done}{record.rows} row(s) from {record.address}, in {pulled.file}")
 
 
 def demo(

@@ -157,6 +157,7 @@ def runtime(threads: int, device: str = "auto") -> Runtime:
         command=tuple(word.encode("utf-8", "backslashreplace").decode("utf-8") for word in words),
         by=who_asks(),
         progress=progress_on_stderr(),
+        environment=os.environ,
     )
 
 

@@ -1,6 +1,7 @@
 """The configuration of a workspace: immutable and strict; `pipeline/config_loading.py` reads it."""
 
 import os
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -12,6 +13,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from pipeline.addresses import address_problem
 
 Arm = Literal["default", "ewc", "l2sp", "plain", "head", "freeze", "joint"]
 # The upper limits lie beyond all that a run can use: what is larger is a slip, and would overflow the numbers of fp32,
@@ -77,9 +80,36 @@ class Source(Section):
     """A file, folder or glob, relative to the workspace; `{month}` stands for YYYY-MM."""
 
 
+def _usable_address(value: str) -> str:
+    problem = address_problem(value)
+    if problem is not None:
+        raise ValueError(problem)
+    return value
+
+
+class SqlSection(Section):
+    address: Annotated[str, AfterValidator(_usable_address)]
+    """Of the database, as SQLAlchemy writes it; a file of SQLite is relative to the workspace. `${NAME}` stands for an
+    environment variable; a password stands in none but one."""
+    query: Annotated[str, Field(min_length=1, max_length=100_000)]
+    """A select of a month's rows: `:month` stands for YYYY-MM, `:start` and `:end` for its first day and the next one's."""
+
+    @field_validator("query")
+    @classmethod
+    def _asks_for_a_month(cls, value: str) -> str:
+        named = {name for name in ("month", "start", "end") if re.search(rf"(?<!:):{name}\b", value)}
+        if "month" not in named and not {"start", "end"} <= named:
+            raise ValueError(
+                "must hold :month, or :start and :end, or every month would learn the same rows: where month = :month"
+            )
+        return value
+
+
 class IngestSection(Section):
     sources: Annotated[tuple[Source, ...], Field(min_length=1)] = (Source(path="feedback/{month}.jsonl"),)
     """Where a month's feedback lies."""
+    sql: SqlSection | None = None
+    """A database that has feedback, too: `retrain pull` and `retrain run` write a month's rows to feedback/{month}.sql.jsonl."""
     columns: dict[
         Literal["id", "created_at", "kind", "text", "label", "slice", "user"],
         Annotated[str, Field(min_length=1)],

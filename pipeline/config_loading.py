@@ -18,6 +18,9 @@ from pipeline.errors import AccessDenied, BadConfig
 ENVIRONMENT_PREFIX = "RETRAIN_"
 ENVIRONMENT_KEYS_ELSEWHERE = frozenset({"RETRAIN_WORKSPACE", "RETRAIN_DEBUG"})
 
+_SECRET = ("ingest.sql",)
+"""Keys whose values may hold a password, by mistake."""
+
 
 class _NotPlain(yaml.constructor.ConstructorError):
     """YAML that is not read; `advice` says why without the value, which may be secret."""
@@ -110,7 +113,7 @@ def load_config(
         lines = [f"{origin}: {error.error_count()} problem(s). Run: retrain config schema"]
         for problem in error.errors(include_url=False):
             key = ".".join(str(part) for part in problem["loc"]) or "(top)"
-            hidden = problem["type"] == "missing" or _is_of(key, secret)
+            hidden = problem["type"] == "missing" or key == "(top)" or _is_of(key, [*secret, *_SECRET])
             found = "" if hidden else f", found {_shown(problem['input'])}"
             lines.append(f"  {key}: {problem['msg']}{found}")
         raise BadConfig("\n".join(lines)) from None

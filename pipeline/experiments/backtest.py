@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import CalibrateSection, Config
+from pipeline.config import CalibrateSection, Config, Source
 from pipeline.errors import NoInput, UsageError
 from pipeline.experiments.backtest_result import BacktestResult, advice, arm_result
 from pipeline.month.run import launch, run_month
@@ -20,7 +20,7 @@ from pipeline.recorded.golden_sets import golden_file
 from pipeline.recorded.lineage import ancestors, recorded_as_empty
 from pipeline.recorded.names import ADOPTED_INPUT, METRICS_FILE, TRAIN_FILE, VALIDATION_FILE
 from pipeline.recorded.rows import rows_of
-from pipeline.stages.feedback_files import require_feedback
+from pipeline.stages.feedback_files import patterns_of, require_feedback
 from pipeline.stages.stage import LaunchInput
 from pipeline.store.checkpoints import adopted_hash
 from pipeline.store.label_history import copy_label_history
@@ -155,13 +155,15 @@ def _adopted_launch(source: Workspace, month: Month) -> Path | None:
 def reading_from(source: Workspace, config: Config) -> Config:
     """The configuration with paths that lead to the source workspace from anywhere."""
     reviewed = str(source.root / config.ingest.reviewed)
-    sources = tuple(s.model_copy(update={"path": str(source.root / s.path)}) for s in config.ingest.sources)
+    sources = tuple(Source(path=str(source.root / pattern)) for pattern in patterns_of(config))
     base = source.root / config.model.base
     model = config.model.model_copy(update={"base": str(base)}) if base.is_dir() else config.model
     return config.model_copy(
         update={
             "model": model,
-            "ingest": config.ingest.model_copy(update={"sources": sources, "reviewed": reviewed}),
+            "ingest": config.ingest.model_copy(
+                update={"sources": sources, "reviewed": reviewed, "sql": None}
+            ),
             "golden": config.golden.model_copy(update={"path": str(source.root / config.golden.path)}),
         }
     )

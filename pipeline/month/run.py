@@ -24,6 +24,7 @@ from pipeline.stages.feedback_files import require_feedback
 from pipeline.stages.finetune import FINETUNE
 from pipeline.stages.fisher import FISHER
 from pipeline.stages.ingest import INGEST
+from pipeline.stages.pull import awaits_pull, pull_missing
 from pipeline.stages.stage import LaunchInput, RunContext, Stage
 from pipeline.store import atomic
 from pipeline.store.checkpoints import require_checkpoint_folder
@@ -98,6 +99,7 @@ def run_month(
     Raises:
         NoInput: when there is no earlier champion, or no feedback (unless `allow_empty`).
         UsageError: when months before it were never run (unless `allow_gap`).
+        BadConfig, BadData, NoInput, AccessDenied: its rows cannot be pulled from the database that `ingest.sql` names.
         ArtifactCorrupt: the label changes that the month starts from are lost.
     """
     context = month_context(workspace, config, month, device=runtime.device, progress=runtime.progress)
@@ -105,6 +107,7 @@ def run_month(
     require_recorded_changes(workspace, context.base)
     if not wish.allow_gap:
         require_no_gap(workspace, context.base, month, left_out=config.ingest.leave_out)
+    pull_missing(context, now=runtime.clock(), environment=runtime.environment)
     if _is_empty(context, wish):
         return _empty_month(context, wish=wish, runtime=runtime)
     return _run(context, STAGES, wish=wish, runtime=runtime)
@@ -158,6 +161,11 @@ def dry_run(context: RunContext, wish: Wish) -> list[PlannedStage]:
     if context.base is not None and not wish.allow_gap:
         require_no_gap(
             context.workspace, context.base, context.month, left_out=context.config.ingest.leave_out
+        )
+    if awaits_pull(context):
+        raise NoInput(
+            f"{context.month}: is pulled from a database first (ingest.sql), and a dry run writes nothing. "
+            f"Run: retrain pull --month {context.month}"
         )
     if _is_empty(context, wish, whole=True):
         return []

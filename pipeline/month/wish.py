@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pipeline.month.journal import Clock
 from pipeline.progress import Progress, silent
@@ -44,6 +45,7 @@ class Runtime:
         command: the command line, for the manifest.
         by: who asks, for the registry's history.
         progress: opens bars.
+        environment: variables that the configuration may name, such as one with a database's password.
     """
 
     clock: Clock
@@ -52,3 +54,4 @@ class Runtime:
     command: tuple[str, ...] = ()
     by: str = "unknown"
     progress: Progress = silent
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -63,6 +63,28 @@ def require_fields(path: Path, rows: Sequence[TableRow], required: Collection[st
     found = list(
         dict.fromkeys(key for record in records[:_LOOKED_AT] for key in record if key not in missing)
     )
+    raise BadData(f"{path}: {_missing(missing, found)}")
+
+
+def missing_columns(columns: Sequence[str], required: Collection[str], dialect: Dialect) -> str | None:
+    """What is wrong with a table of these columns, in words; None where each required field has one.
+
+    Args:
+        columns: the table's own names.
+        required: the fields that must be there; `kind` only where the dialect has none for all rows.
+        dialect: under which other names they may be.
+    """
+    missing = [
+        name
+        for name in required
+        if name not in columns
+        and dialect.columns.get(name) not in columns
+        and not (name == "kind" and dialect.kind is not None)
+    ]
+    return _missing(missing, columns) if missing else None
+
+
+def _missing(missing: Sequence[str], found: Sequence[str]) -> str:
     settings = []
     for name in missing:
         near = _nearest(name, found)
@@ -70,8 +92,8 @@ def require_fields(path: Path, rows: Sequence[TableRow], required: Collection[st
             settings.append("ingest.kind: correction (or escalation, catalog)")
         else:
             settings.append(f"ingest.columns.{name}: {near or 'COLUMN'}")
-    raise BadData(
-        f"{path}: found the columns {', '.join(found) or 'none'}; {' and '.join(missing)} "
+    return (
+        f"found the columns {', '.join(found) or 'none'}; {' and '.join(missing)} "
         f"{'is' if len(missing) == 1 else 'are'} missing. Set {', '.join(settings)}"
     )
 

@@ -25,6 +25,8 @@ from pipeline.stages.stage import RunContext
 from pipeline.store.workspace import Workspace
 
 logger = logging.getLogger("retrain")
+PULLED = "feedback/{month}.sql.jsonl"
+"""Where a month's rows out of a database (`ingest.sql`) lie."""
 PUT_IT_THERE = "Put it there, or record a month without feedback with --allow-empty"
 
 
@@ -163,4 +165,10 @@ def require_feedback(
 
 def patterns_of(config: Config) -> list[str]:
     """Where a month's feedback lies, as the configuration says."""
-    return [source.path for source in config.ingest.sources]
+    files = [source.path for source in config.ingest.sources]
+    return [*files, PULLED] if config.ingest.sql is not None and PULLED not in files else files
+
+
+def pulled_file(workspace: Workspace, month: Month) -> Path:
+    """Where a month's rows out of a database are written."""
+    return workspace.root / PULLED.replace("{month}", str(month))

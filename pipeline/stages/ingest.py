@@ -110,6 +110,7 @@ def _settings(context: RunContext) -> dict[str, Any]:
     resolved = context.config.resolved()
     resolved["ingest"].pop("leave_out")  # it is in `months` what becomes of it
     resolved["ingest"].pop("reviewed")  # what lies there is an input
+    resolved["ingest"].pop("sql")  # what it gave is a file among the inputs
     return {
         "ingest": resolved["ingest"],
         "golden": resolved["golden"],
