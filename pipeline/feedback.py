@@ -15,12 +15,15 @@ from pipeline.months import Month
 from pipeline.near import NearTexts
 from pipeline.near_duplicates import NearPolicy, without_near_duplicates
 from pipeline.normal_text import normalise
+from pipeline.repeated_ids import repeated_ids
 from pipeline.reviewed import NO_DECISIONS, Decisions, decision_on
 from pipeline.row_policies import Policy, Spelling, losers, spellings
 from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, plain, shown
 from pipeline.rows import CheckedRows, Kind, RawRecord, Rejection, Row, UserCap
 
 FEEDBACK_KINDS = ("correction", "escalation", "catalog")
+
+_Rows = list[tuple[RawRecord, Row]]
 
 
 class _RowProblem(Exception):
@@ -73,13 +76,12 @@ def check_feedback(
         kept: what is kept of a text, such as without personal data; golden texts must have been through it, too.
         decisions: of a person's review, about rows as their files have them.
     """
-    rows: list[tuple[RawRecord, Row]] = []
-    texts: dict[str, str] = {}  # by id, in the form in which they are compared
+    rows: _Rows = []
+    texts: dict[str, str] = {}  # to the form in which they are compared
     rejected: list[Rejection] = []
-    corrected: set[str] = set()
+    corrected: set[tuple[str, int]] = set()
     nearly_golden: set[str] = set()
     passed_over = 0
-    seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             raw = _feedback_row(record, task, month=month)
@@ -89,24 +91,24 @@ def check_feedback(
                 passed_over += 1
                 continue
             _refuse_golden(row, text, golden_texts, golden_alike)
-            _refuse_repeated(row, record, seen_ids)
             decision = decision_on(raw, decisions)
             if decision is not None and not decision.keep:
                 raise _RowProblem("a person's review leaves it out", "reviewed_out")
             if decision is not None and decision.label is not None:
-                corrected.add(row.id)
+                corrected.add((record.file, record.line))
                 row = _called(row, decision.label)
             nearest = near.nearest_normal(text) if near is not None else None
             if nearest is not None and refuse_near:
                 raise _RowProblem(f"is nearly the golden row {shown(nearest)}", "near_golden")
             row = _called(row, _present_label(row, changes))
             if nearest is not None:
-                nearly_golden.add(row.id)
+                nearly_golden.add(row.text)
         except _RowProblem as problem:
             rejected.append(_refused(record, problem))
             continue
         rows.append((record, row))
-        texts[row.id] = text
+        texts[row.text] = text
+    rows = _each_id_once(rows, rejected)
     rows, spelled = _spelled(rows, labels, task)
     only_catalog = "only a catalog row may bring a new label"
     brought = labels.extended(_brought(rows, task))
@@ -125,16 +127,14 @@ def check_feedback(
         spelled,
         repeated,
         passed_over,
-        sum(row.id in nearly_golden for _, row in rows),
+        sum(row.text in nearly_golden for _, row in rows),
         floods,
         nearly,
-        sum(row.id in corrected for _, row in rows),
+        sum((record.file, record.line) in corrected for record, _ in rows),
     )
 
 
-def _within(
-    cap: UserCap, rows: list[tuple[RawRecord, Row]], rejected: list[Rejection]
-) -> tuple[list[tuple[RawRecord, Row]], tuple[Flood, ...]]:
+def _within(cap: UserCap, rows: _Rows, rejected: list[Rejection]) -> tuple[_Rows, tuple[Flood, ...]]:
     """The rows that users may give, and who gave more."""
     given = [record.fields.get("user") if record.fields is not None else None for record, _ in rows]
     users = [None if user in (None, "") else str(user) for user in given]
@@ -158,7 +158,7 @@ def _known(
     rejected: list[Rejection],
     task: RowTask,
     why: str,
-) -> list[tuple[RawRecord, Row]]:
+) -> _Rows:
     """The rows whose labels are among these; the others are added to the refused ones."""
     kept = []
     answers = {row.label for _, row in rows}
@@ -202,22 +202,21 @@ def check_launch(
         labels: the label set of an adopted checkpoint; None when the rows define it (sorted by name).
         task, conflicts, duplicates, near_duplicates, kept: as for `check_feedback`.
     """
-    rows: list[tuple[RawRecord, Row]] = []
-    texts: dict[str, str] = {}  # by id, in the form in which they are compared
+    rows: _Rows = []
+    texts: dict[str, str] = {}  # to the form in which they are compared
     rejected: list[Rejection] = []
-    seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             fields = _fields(record)
             row = _keeping(_row(fields, task, kind="launch", created_at=_written(month.start)), kept)
             text = normalise(row.text)
             _refuse_golden(row, text, golden_texts, golden_alike)
-            _refuse_repeated(row, record, seen_ids)
         except _RowProblem as problem:
             rejected.append(_refused(record, problem))
             continue
         rows.append((record, row))
-        texts[row.id] = text
+        texts[row.text] = text
+    rows = _each_id_once(rows, rejected)
     rows, spelled = _spelled(rows, labels or LabelSet(()), task)
     if labels is not None:
         rows = _known(rows, labels, rejected, task, why_unknown(labels))
@@ -236,9 +235,7 @@ def _refused(record: RawRecord, problem: _RowProblem) -> Rejection:
     return Rejection(record.file, record.line, str(problem), record.fields, problem.code)
 
 
-def _spelled(
-    rows: list[tuple[RawRecord, Row]], known: LabelSet, task: RowTask
-) -> tuple[list[tuple[RawRecord, Row]], tuple[Spelling, ...]]:
+def _spelled(rows: _Rows, known: LabelSet, task: RowTask) -> tuple[_Rows, tuple[Spelling, ...]]:
     """The rows under the spelling of their labels that counts, and the spellings that were read as another."""
     named = [row.label for _, row in rows if task.labels(row.label) == (row.label,)]
     right = spellings(named, known)
@@ -257,14 +254,14 @@ def _called(row: Row, label: str) -> Row:
 
 
 def _without_conflicts(
-    rows: list[tuple[RawRecord, Row]],
+    rows: _Rows,
     rejected: list[Rejection],
     normal: Mapping[str, str],
     conflicts: Policy | None,
     duplicates: Literal["report", "refuse"],
-) -> tuple[list[tuple[RawRecord, Row]], int]:
+) -> tuple[_Rows, int]:
     """The rows without those that lose against another label of the same text, and how many of them come again."""
-    texts = [normal[row.id] for _, row in rows]
+    texts = [normal[row.text] for _, row in rows]
     lost = dict(
         losers(
             range(len(rows)),
@@ -291,20 +288,20 @@ def _without_conflicts(
 
 def check_sequences(records: Iterable[RawRecord], *, task: RowTask = TEXT_ALONE) -> CheckedRows:
     """Turn raw records (what the task asks for, `id` optional) into rows without a month, for a Fisher by hand."""
-    rows: list[Row] = []
+    rows: _Rows = []
     rejected: list[Rejection] = []
-    seen_ids: dict[str, RawRecord] = {}
     for record in records:
         try:
             fields = _fields(record)
             text, answer = _content(fields, task)
             row = Row(_row_id(fields, text), "", "launch", text, answer)
-            _refuse_repeated(row, record, seen_ids)
         except _RowProblem as problem:
             rejected.append(_refused(record, problem))
             continue
-        rows.append(row)
-    return CheckedRows(tuple(rows), LabelSet(()), tuple(rejected))
+        rows.append((record, row))
+    rows = _each_id_once(rows, rejected)
+    ordered = tuple(sorted(rejected, key=lambda r: (r.file, r.line)))
+    return CheckedRows(tuple(row for _, row in rows), LabelSet(()), ordered)
 
 
 def _feedback_row(record: RawRecord, task: RowTask, *, month: Month) -> Row | None:
@@ -388,9 +385,13 @@ def _refuse_golden(row: Row, text: str, golden_texts: Collection[str], golden_al
         )
 
 
-def _refuse_repeated(row: Row, record: RawRecord, seen: dict[str, RawRecord]) -> None:
-    first = seen.setdefault(row.id, record)
-    if first is not record:
-        assert record.fields is not None
-        what = f"id {row.id!r}" if record.fields.get("id") not in (None, "") else "the same row without an id"
-        raise _RowProblem(f"{what} repeats {first.file} line {first.line}", "repeated_id")
+def _each_id_once(rows: _Rows, rejected: list[Rejection]) -> _Rows:
+    """The rows of which no other with the same id is kept instead; those are added to the refused ones."""
+    repeated = repeated_ids([row for _, row in rows])
+    for place, kept in repeated.items():
+        (record, row), (first, _) = rows[place], rows[kept]
+        given = record.fields is not None and record.fields.get("id") not in (None, "")
+        what = f"id {row.id!r}" if given else "the same row without an id"
+        problem = _RowProblem(f"{what} repeats {first.file} line {first.line}", "repeated_id")
+        rejected.append(_refused(record, problem))
+    return [pair for place, pair in enumerate(rows) if place not in repeated]

@@ -128,22 +128,22 @@ def without_near_duplicates(
 
     Args:
         rows: that can be used so far.
-        normal: by id, their texts in the form in which texts are compared.
+        normal: their texts, to the form in which texts are compared.
         policy: `refuse` leaves the others out, `report` counts them, `ignore` does not look.
     """
     if policy == "ignore":
         return list(rows), [], 0
     of_text: dict[str, list[int]] = defaultdict(list)
     for place, (_, row) in enumerate(rows):
-        of_text[normal[row.id]].append(place)
+        of_text[normal[row.text]].append(place)
     stays: dict[int, Row] = {}
     for same in near_groups(of_text):
         for places in _by_label(rows, [place for text in same for place in of_text[text]]):
             last = max(rows[place][1].created_at for place in places)
             kept = min(
-                (normal[rows[place][1].id], place) for place in places if rows[place][1].created_at == last
+                (normal[rows[place][1].text], place) for place in places if rows[place][1].created_at == last
             )
-            stays |= {place: rows[kept[1]][1] for place in places if normal[rows[place][1].id] != kept[0]}
+            stays |= {place: rows[kept[1]][1] for place in places if normal[rows[place][1].text] != kept[0]}
     if policy == "report":
         return list(rows), [], len(stays)
     refused = [_refused(rows[place][0], row) for place, row in stays.items()]

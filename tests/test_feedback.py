@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import permutations
 from random import Random
 
 import pytest
@@ -172,10 +173,16 @@ def test_a_time_at_the_end_of_all_time_is_refused_and_does_not_crash() -> None:
     assert "out of range in UTC" in reason(fields(created_at="9999-12-31T23:59:59-05:00"))
 
 
-def test_a_repeated_id_is_refused_with_the_place_of_the_first() -> None:
-    checked = check(fields(id="r1", text="a"), fields(id="r1", text="b"))
-    assert [row.text for row in checked.rows] == ["a"]
-    assert checked.rejected[0].reason == "id 'r1' repeats feedback.jsonl line 1"
+def test_of_rows_with_one_id_the_newest_is_kept_whatever_their_order() -> None:
+    old = fields(id="r1", text="a", created_at="2026-02-03T10:00:00Z")
+    new = fields(id="r1", text="b", created_at="2026-02-04T10:00:00Z")
+    as_new = fields(id="r1", text="c", created_at="2026-02-04T10:00:00Z")
+    for order in permutations([old, new, as_new]):
+        checked = check(*order)
+        assert [row.text for row in checked.rows] == ["b"]
+        line = order.index(new) + 1
+        assert {r.reason for r in checked.rejected} == {f"id 'r1' repeats feedback.jsonl line {line}"}
+        assert [r.code for r in checked.rejected] == ["repeated_id"] * 2
 
 
 def test_an_absent_id_is_made_from_the_row_and_the_same_every_time() -> None:
