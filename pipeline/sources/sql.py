@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import sqlite3
@@ -90,6 +91,9 @@ def read_query(
     shown = without(secrets, url.set(query={}).render_as_string(hide_password=True))
     if url.get_backend_name() == "sqlite":
         url = _for_reading(url, root)
+    log = logging.getLogger("sqlalchemy")
+    if not log.handlers:  # what it says of a failed cursor would reach the terminal with a traceback
+        log.addHandler(logging.NullHandler())
     statement = text(query)
     bound = {"month": str(month), "start": month.start.date(), "end": month.next.start.date()}
     with _explained(shown, secrets):
@@ -111,6 +115,10 @@ def read_query(
             ) from None
         try:
             with engine.connect() as connection:
+                if (
+                    url.get_backend_name() == "postgresql"
+                ):  # where :start begins must not depend on the server's zone
+                    connection.exec_driver_sql("set time zone 'UTC'")
                 streamed = connection.execution_options(stream_results=True, max_row_buffer=_ROWS_AT_ONCE)
                 result = streamed.execute(statement, {name: bound[name] for name in asked})
                 lines = _lines(result, shown, dialect, required)
@@ -159,8 +167,8 @@ def _explained(shown: str, secrets: Sequence[str]) -> Iterator[None]:
     except RetrainError:
         raise
     except DBAPIError as error:
-        said = without(secrets, " ".join(str(error.orig).split()))[:500]
-        state = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")
+        state, said = _state_and_words(error.orig)
+        said = without(secrets, said)[:500]
         connecting = error.statement is None and isinstance(error, OperationalError | InterfaceError)
         if state.startswith("28") or (connecting and _AUTHENTICATION.search(said)):
             raise AccessDenied(
@@ -179,6 +187,15 @@ def _explained(shown: str, secrets: Sequence[str]) -> Iterator[None]:
         raise NoInput(
             f"{shown}: the database cannot be reached: {without(secrets, str(error))[:500]}"
         ) from None
+
+
+def _state_and_words(error: BaseException | None) -> tuple[str, str]:
+    """A driver's SQLSTATE, empty where it tells none, and what it says, on one line."""
+    given = error.args[0] if error is not None and error.args else None
+    if isinstance(given, dict):  # of pg8000: the fields of PostgreSQL's answer
+        return str(given.get("C", "")), str(given.get("M", given))
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return str(state or ""), " ".join(str(error).split())
 
 
 def _lines(result: CursorResult[Any], shown: str, dialect: Dialect, required: Sequence[str]) -> list[bytes]:

@@ -1,6 +1,7 @@
 """A month's rows out of a database: of SQLite for real, and of others as far as the errors go."""
 
 import json
+import os
 import sqlite3
 import sqlite3.dbapi2
 import sys
@@ -212,3 +213,32 @@ def test_a_driver_or_package_that_is_not_installed_is_named(
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(BadConfig, match=r"Run: pip install 'monthly-retrain\[sql\]'"):
         ask(folder)
+
+
+def test_an_answer_of_postgresql_is_known_by_its_state_whichever_driver_tells_it() -> None:
+    class Told(Exception):
+        sqlstate = "28P01"
+
+    assert sql._state_and_words(Exception({"C": "28P01", "M": "no entry", "F": "auth.c"})) == (
+        "28P01",
+        "no entry",
+    )
+    assert sql._state_and_words(Told("no\n entry")) == ("28P01", "no entry")
+    assert sql._state_and_words(None) == ("", "None")
+
+
+@pytest.mark.skipif("POSTGRES_TEST_ADDRESS" not in os.environ, reason="needs the address of a PostgreSQL")
+def test_months_of_postgresql_are_in_utc_whatever_the_servers_zone_is(tmp_path: Path) -> None:
+    """With an address such as postgresql+psycopg://user:password@host/database, whose zone is best another one."""
+    row = "select 'x' as text, 'a' as label, 'correction' as kind, cast('{}' as timestamptz) as created_at"
+    rows = " union all ".join(
+        row.format(at) for at in ("2026-02-01T00:00:00Z", "2026-02-28T23:59:59Z", "2026-03-01T00:00:00Z")
+    )
+    query = f"select * from ({rows}) as r where created_at >= :start and created_at < :end"
+    result = ask(tmp_path, query, "${AT}", environment={"AT": os.environ["POSTGRES_TEST_ADDRESS"]})
+    assert [row["created_at"] for row in records(result)] == [
+        "2026-02-01T00:00:00+00:00",
+        "2026-02-28T23:59:59+00:00",
+    ]
+    with pytest.raises(BadConfig, match="syntax error"):
+        ask(tmp_path, "selec :month", "${AT}", environment={"AT": os.environ["POSTGRES_TEST_ADDRESS"]})
