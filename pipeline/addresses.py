@@ -54,7 +54,7 @@ def with_variables(address: str, environment: Mapping[str, str], *, where: str) 
         )
     whole = _VARIABLE.fullmatch(address)
     if whole:
-        return environment[whole[1]]
+        return environment[whole[1]].strip()  # files of secrets end with a line feed
     credentials_end, options_start = address.rfind("@"), address.find("?")
 
     def value(match: re.Match[str]) -> str:

@@ -49,7 +49,7 @@ def test_what_is_no_address_is_refused_without_telling_it(address: str) -> None:
 
 
 def test_a_variable_is_encoded_where_the_address_would_be_read_otherwise() -> None:
-    given = {"PW": "a/b@c d", "DIR": "data/2026", "ALL": "sqlite:///x y.db"}
+    given = {"PW": "a/b@c d", "DIR": "data/2026", "ALL": "sqlite:///x y.db\n"}
     assert with_variables("db://u:${PW}@host/${DIR}?o=${PW}", given, where="k") == (
         "db://u:a%2Fb%40c%20d@host/data/2026?o=a%2Fb%40c%20d"
     )
