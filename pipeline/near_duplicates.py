@@ -18,8 +18,8 @@ NearPolicy = Literal["ignore", "report", "refuse"]
 Numbers = NDArray[np.uint64]
 _AT_A_TIME = 10_000
 """Texts whose parts are numbers at the same time."""
-_BUCKETS = 2**22
-"""Counters of how many texts have a part; parts share some, which costs time alone."""
+_MOST_BUCKETS = 2**24
+"""Counters of how many texts have a part: parts share some, which costs time alone."""
 _NEIGHBOURS = 20
 """Of many texts that share a rare part each is compared with so many next to it: nearly the same ones sort together."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -64,15 +64,18 @@ def _rare_parts(ordered: Sequence[str], least: float) -> tuple[Numbers, NDArray[
     parts each text has."""
     numbers: dict[str, int] = defaultdict(count(1).__next__)
     words = [array("I", [numbers[word] for word in text.split()]) for text in ordered]
-    common = np.zeros(_BUCKETS, dtype=np.int32)
+    buckets = min(4 << sum(map(len, words)).bit_length(), _MOST_BUCKETS)
+    common = np.zeros(buckets, dtype=np.int32)
     for _, parts in _numbered(words):
-        common += np.bincount(parts % np.uint64(_BUCKETS), minlength=_BUCKETS).astype(np.int32)
+        common += np.bincount(parts % np.uint64(buckets), minlength=buckets).astype(np.int32)
     rare, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     sizes = np.zeros(len(ordered), dtype=np.int64)
     for owner, parts in _numbered(words):
-        often = common[parts % np.uint64(_BUCKETS)]
+        often = common[parts % np.uint64(buckets)]
         order = np.lexsort((parts, often, owner))
-        owner, parts, often = owner[order], parts[order], often[order]
+        new = np.ones(len(order), dtype=bool)  # a part that a text has twice counts once
+        new[1:] = (parts[order][1:] != parts[order][:-1]) | (owner[order][1:] != owner[order][:-1])
+        owner, parts, often = owner[order][new], parts[order][new], often[order][new]
         of_each = np.bincount(owner, minlength=len(ordered))
         sizes += of_each
         place = np.arange(len(owner)) - (np.cumsum(of_each) - of_each)[owner]
@@ -84,7 +87,7 @@ def _rare_parts(ordered: Sequence[str], least: float) -> tuple[Numbers, NDArray[
 
 
 def _numbered(words: Sequence[array[int]]) -> Iterator[tuple[NDArray[np.int64], Numbers]]:
-    """(owners [P], parts [P]), some texts at a time: the words and word pairs of each text as numbers, each once."""
+    """(owners [P], parts [P]), some texts at a time: the words and word pairs of each text as numbers."""
     for start in range(0, len(words), _AT_A_TIME):
         some = words[start : start + _AT_A_TIME]
         flat = np.concatenate(
@@ -96,12 +99,7 @@ def _numbered(words: Sequence[array[int]]) -> Iterator[tuple[NDArray[np.int64], 
         pairs = ((singles[:-1] << np.uint64(32)) | singles[1:])[inside]
         parts = np.concatenate((singles, pairs)) * _MIX  # an odd factor: different parts stay different
         parts ^= parts >> np.uint64(32)
-        owners = np.concatenate((owner, owner[1:][inside]))
-        order = np.lexsort((parts, owners))
-        owners, parts = owners[order], parts[order]
-        new = np.ones(len(parts), dtype=bool)
-        new[1:] = (parts[1:] != parts[:-1]) | (owners[1:] != owners[:-1])
-        yield owners[new], parts[new]
+        yield np.concatenate((owner, owner[1:][inside])), parts
 
 
 def _root(group: NDArray[np.int64], place: int) -> int:
