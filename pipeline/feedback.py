@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal, cast
 
 from pipeline.floods import Flood, flooding_users, over_the_cap
+from pipeline.former_labels import FormerLabels
 from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.labels import LabelSet, why_unknown
 from pipeline.moments import moment_of
@@ -15,7 +16,7 @@ from pipeline.months import Month
 from pipeline.near import NearTexts
 from pipeline.near_duplicates import NearPolicy, without_near_duplicates
 from pipeline.normal_text import normalise
-from pipeline.repeated_ids import repeated_ids
+from pipeline.repeated_ids import repeated_ids, repeated_texts
 from pipeline.reviewed import NO_DECISIONS, Decisions, decision_on
 from pipeline.row_policies import Policy, Spelling, losers, spellings
 from pipeline.row_task import MAX_TEXT_CHARACTERS, ONE_LABEL, TEXT_ALONE, RowTask, plain, shown
@@ -81,6 +82,7 @@ def check_feedback(
     rejected: list[Rejection] = []
     corrected: set[tuple[str, int]] = set()
     nearly_golden: set[str] = set()
+    former = FormerLabels(changes, labels)
     passed_over = 0
     for record in records:
         try:
@@ -100,7 +102,7 @@ def check_feedback(
             nearest = near.nearest_normal(text) if near is not None else None
             if nearest is not None and refuse_near:
                 raise _RowProblem(f"is nearly the golden row {shown(nearest)}", "near_golden")
-            row = _called(row, _present_label(row, changes))
+            row = _called(row, _present_label(former(row.label), changes))
             if nearest is not None:
                 nearly_golden.add(row.text)
         except _RowProblem as problem:
@@ -109,7 +111,7 @@ def check_feedback(
         rows.append((record, row))
         texts[row.text] = text
     rows = _each_id_once(rows, rejected)
-    rows, spelled = _spelled(rows, labels, task)
+    rows, spelled = _spelled(rows, former.live, task)
     only_catalog = "only a catalog row may bring a new label"
     brought = labels.extended(_brought(rows, task))
     rows = _known(rows, brought, rejected, task, only_catalog)
@@ -124,7 +126,7 @@ def check_feedback(
         tuple(row for _, row in rows),
         known,
         ordered,
-        spelled,
+        (*former.told, *spelled),
         repeated,
         passed_over,
         sum(row.text in nearly_golden for _, row in rows),
@@ -173,13 +175,13 @@ def _known(
     return kept
 
 
-def _present_label(row: Row, changes: LabelChanges) -> str:
-    retirement = changes.retired(row.label)
+def _present_label(label: str, changes: LabelChanges) -> str:
+    retirement = changes.retired(label)
     if retirement is not None:
         raise _RowProblem(
-            f"retired label {row.label!r}: it is not trained on since {retirement.since}", "retired_label"
+            f"retired label {label!r}: it is not trained on since {retirement.since}", "retired_label"
         )
-    return changes.name_of(row.label)
+    return changes.name_of(label)
 
 
 def check_launch(
@@ -271,19 +273,16 @@ def _without_conflicts(
             policy=conflicts,
         )
     )
-    kept = []
-    first: dict[tuple[str, str], RawRecord] = {}
-    for place, (record, row) in enumerate(rows):
-        if place in lost:
-            rejected.append(_refused(record, _RowProblem(lost[place], "conflict")))
-            continue
-        earlier = first.setdefault((texts[place], row.label), record)
-        if duplicates == "refuse" and earlier is not record:
-            where = f"the same text and label as {earlier.file} line {earlier.line}"
-            rejected.append(_refused(record, _RowProblem(where, "duplicate")))
-            continue
-        kept.append((record, row))
-    return kept, len(kept) - len(first)
+    rejected += [_refused(rows[place][0], _RowProblem(why, "conflict")) for place, why in lost.items()]
+    left = [place for place in range(len(rows)) if place not in lost]
+    again = repeated_texts([rows[place][1] for place in left], [texts[place] for place in left])
+    if duplicates == "report":
+        return [rows[place] for place in left], len(again)
+    for place, kept in again.items():
+        other = rows[left[kept]][0]
+        where = f"the same text and label as {other.file} line {other.line}"
+        rejected.append(_refused(rows[left[place]][0], _RowProblem(where, "duplicate")))
+    return [rows[of] for place, of in enumerate(left) if place not in again], 0
 
 
 def check_sequences(records: Iterable[RawRecord], *, task: RowTask = TEXT_ALONE) -> CheckedRows:

@@ -32,14 +32,15 @@ def spellings(written: Iterable[str], known: LabelSet) -> dict[str, str]:
         known: the model's; they keep their spelling, even two that differ by case alone.
     """
     counts = Counter(written)
-    taken = {_key(name): name for name in reversed(known.names)}
+    taken = {spelling_key(name): name for name in reversed(known.names)}
     unknown = [label for label in counts if label not in known]
     for label in sorted(unknown, key=lambda label: (-counts[label], label)):
-        taken.setdefault(_key(label), label)
-    return {label: taken[_key(label)] for label in unknown if taken[_key(label)] != label}
+        taken.setdefault(spelling_key(label), label)
+    return {label: taken[spelling_key(label)] for label in unknown if taken[spelling_key(label)] != label}
 
 
-def _key(label: str) -> str:
+def spelling_key(label: str) -> str:
+    """What two spellings of one label have in common."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
     return "".join(folded.split())
 

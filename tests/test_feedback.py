@@ -185,6 +185,23 @@ def test_of_rows_with_one_id_the_newest_is_kept_whatever_their_order() -> None:
         assert [r.code for r in checked.rejected] == ["repeated_id"] * 2
 
 
+def test_of_rows_with_one_text_and_label_the_newest_is_kept_whatever_their_order() -> None:
+    given = [
+        fields(id="old", created_at="2026-02-01T00:00:00Z"),
+        fields(id="b", text="My invoice!", kind="escalation"),
+        fields(id="c"),
+        fields(id="a"),
+    ]
+    for order in permutations(given):
+        records = [RawRecord("f.jsonl", line, row) for line, row in enumerate(order, start=1)]
+        checked = check_feedback(records, month=MONTH, labels=LABELS, golden_texts=(), duplicates="refuse")
+        assert [row.id for row in checked.rows] == ["a"]
+        kept = next(record.line for record in records if record.fields == given[3])
+        reasons = {f"the same text and label as f.jsonl line {kept}"}
+        assert {rejection.reason for rejection in checked.rejected} == reasons
+        assert {rejection.code for rejection in checked.rejected} == {"duplicate"}
+
+
 def test_an_absent_id_is_made_from_the_row_and_the_same_every_time() -> None:
     one, other = check(fields()).rows[0], check(fields(id="")).rows[0]
     assert one.id == other.id
