@@ -20,6 +20,8 @@ _FORMS: dict[Masked, re.Pattern[str]] = {
     "phone": re.compile(r"(?<![\w+])(?:\+|00)?\(?\d(?:[ ()./-]{0,2}\d){8,14}(?![\w-])"),
 }
 """In the order in which they are looked for: what is a card is no phone number."""
+_LONGEST = 320
+"""Characters of the longest e-mail address (RFC 3696); the others are shorter."""
 
 
 def mask(text: str, kinds: Collection[Masked]) -> tuple[str, Counter[str]]:
@@ -37,6 +39,25 @@ def mask(text: str, kinds: Collection[Masked]) -> tuple[str, Counter[str]]:
             text, count = _replaced(text, form, kind)
             found[kind] += count
     return text, +found
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, or where it is longer its beginning and three dots, with nothing cut in two that could be personal data.
+
+    Half an address or number is not known by its form any more, and would not be masked.
+
+    Args:
+        length: characters at most.
+    """
+    if len(text) <= length:
+        return text
+    end = length - 3
+    seen = text[: end + _LONGEST]
+    for kind, form in _FORMS.items():
+        for match in form.finditer(seen):
+            if match.start() < end < match.end() and _CHECKS.get(kind, bool)(match[0]):
+                end = match.start()
+    return text[:end] + "..."
 
 
 @dataclass

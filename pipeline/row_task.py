@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from pipeline.masking import shortened
+
 MAX_TEXT_CHARACTERS = 20_000
 MAX_LABEL_CHARACTERS = 200
 MAX_SEQUENCE_CHARACTERS = 1_000_000
@@ -64,8 +66,7 @@ def label_problem(label: str) -> str | None:
 
 def shown(value: object) -> str:
     """A value as messages show it, at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(repr(value), 60)
 
 
 def _one_label_problem(fields: Fields) -> str | None:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.masking import Masked, mask
+from pipeline.row_task import shown
 from tests import toy
 from tests.conftest import call
 
@@ -118,3 +119,66 @@ def test_nothing_that_is_said_of_rows_holds_what_is_masked(launched: Path) -> No
     assert "jane@example.com" not in done.err
     folder = launched / "runs/2026-02/001/ingest"
     assert "jane" not in (folder / "summary.json").read_text() + (folder / "rejected.jsonl").read_text()
+
+
+@pytest.mark.parametrize("personal", ["ann.lee@example.com", "4111 1111 1111 1111", "+49 (30) 1234-5678"])
+@pytest.mark.parametrize("before", range(30, 61, 3))
+def test_a_message_that_is_cut_holds_no_half_of_what_is_masked(personal: str, before: int) -> None:
+    told = shown("y" * before + f" {personal} and more words after it to make it long")
+    assert len(told) <= 60
+    assert "y" * 20 in told
+    rest = mask(told, ALL)[0].split("y")[-1]
+    assert not any(part in rest for part in (personal[:4], personal[-4:]))
+
+
+def test_what_is_short_enough_is_shown_whole() -> None:
+    assert shown("ann@example.com") == "'ann@example.com'"
+    assert len(shown("y" * 100)) == 60
+
+
+def test_numbers_and_names_of_columns_in_refused_rows_are_masked_and_times_stay(launched: Path) -> None:
+    file = launched / "feedback/2026-02.jsonl"
+    bad = {"text": None, "phone": 4915112345678, "jane@example.com": 1, "id": 20260201123, "count": 7}
+    toy.write_jsonl(file, [*toy.read_jsonl(file), {**bad, "created_at": 1770112800}])
+    masked = ("-o", "ingest.mask=[email,phone]", "-o", "ingest.max_rejected=0.5")
+    done = call("ingest", "--month", "2026-02", "-w", launched, *masked)
+    assert done.code == 0, done.err
+    (line,) = (launched / "runs/2026-02/001/ingest/rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["row"] == {
+        "text": None,
+        "phone": "[phone]",
+        "[email]": 1,
+        "id": 20260201123,
+        "count": 7,
+        "created_at": 1770112800,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("2026-02.csv", "write to jane@example.com,billing\nanother text,login\n"),
+        ("2026-02.csv", "jane@example.com,jane@example.com\nanother text,login\n"),
+        ("2026-02.csv", "jane@example.com|a,b|c\nanother text,login\n"),
+        ("2026-02.json", '{"jane@example.com": 1}'),
+    ],
+)
+def test_a_row_that_is_taken_for_a_header_is_quoted_masked(launched: Path, name: str, content: str) -> None:
+    (launched / "feedback/2026-02.jsonl").unlink()
+    (launched / "feedback" / name).write_text(content)
+    done = call("ingest", "--month", "2026-02", "-w", launched, *MASKED)
+    assert done.code == 65
+    assert "[email]" in done.err
+    assert "jane" not in done.err
+
+
+def test_what_is_said_of_golden_rows_is_masked(launched: Path) -> None:
+    golden = launched / "golden/2026-01.jsonl"
+    rows = toy.read_jsonl(golden)
+    twice = {**rows[0], "id": "jane@example.com"}
+    for added in ([twice, twice], [{**twice, "label": "login"}]):
+        toy.write_jsonl(golden, [*rows, *added])
+        done = call("ingest", "--month", "2026-02", "-w", launched, *MASKED, "-o", "ingest.conflicts=refuse")
+        assert done.code == 65
+        assert "'[email]'" in done.err
+        assert "jane" not in done.err

@@ -1,6 +1,6 @@
 """Golden sets: a month's fixed test rows, checked row by row before anything is scored on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -40,7 +40,12 @@ def present_golden(golden: GoldenSet, changes: LabelChanges) -> GoldenSet:
 
 
 def parse_golden(
-    records: Sequence[Mapping[str, object]], *, name: str, where: str, task: RowTask = ONE_LABEL
+    records: Sequence[Mapping[str, object]],
+    *,
+    name: str,
+    where: str,
+    task: RowTask = ONE_LABEL,
+    quoted: Callable[[str], str] = str,
 ) -> GoldenSet:
     """Check decoded rows and make a golden set of them; fields other than the four are left aside.
 
@@ -54,6 +59,7 @@ def parse_golden(
         name: the month, or the file's stem.
         where: the path that messages name.
         task: what a row must hold.
+        quoted: what messages may quote of a row, such as without personal data.
 
     Raises:
         BadData: with the row number (from 1) and the problem of every bad row; of many, the first 20.
@@ -74,7 +80,7 @@ def parse_golden(
         row_of_id[row.id] = number
         rows.append(row)
     if problems:
-        raise BadData(_message(problems, where))
+        raise BadData(_message([quoted(problem) for problem in problems], where))
     return GoldenSet(name, tuple(rows))
 
 

@@ -114,10 +114,14 @@ def read_golden(
     damaged = [f"line {row.line}: {row.value}" for row in rows if isinstance(row.value, str)]
     if damaged:
         raise BadData(
-            f"{file}: {len(damaged)} unreadable row(s): {'; '.join(damaged[:5])}. Mend the golden set"
+            f"{file}: {len(damaged)} unreadable row(s): {dialect.quoted('; '.join(damaged[:5]))}. Mend the golden set"
         )
     return parse_golden(
-        [row.value for row in rows if isinstance(row.value, dict)], name=name, where=str(file), task=task
+        [row.value for row in rows if isinstance(row.value, dict)],
+        name=name,
+        where=str(file),
+        task=task,
+        quoted=dialect.quoted,
     )
 
 

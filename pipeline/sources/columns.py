@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import BadData
 from pipeline.sources.presets import PRESETS, Preset
-from pipeline.sources.table import Dialect, Table, TableRow
+from pipeline.sources.table import AS_FOUND, Dialect, Table, TableRow
 
 _LOOKED_AT = 200
 """Rows whose keys tell what a file is."""
@@ -50,7 +50,9 @@ def as_asked(path: Path, table: Table, dialect: Dialect) -> Table:
     return Table(rows, told, table.label_names)
 
 
-def require_fields(path: Path, rows: Sequence[TableRow], required: Collection[str]) -> None:
+def require_fields(
+    path: Path, rows: Sequence[TableRow], required: Collection[str], dialect: Dialect = AS_FOUND
+) -> None:
     """Refuse a table none of whose rows has a field that each must have.
 
     Raises:
@@ -63,7 +65,7 @@ def require_fields(path: Path, rows: Sequence[TableRow], required: Collection[st
     found = list(
         dict.fromkeys(key for record in records[:_LOOKED_AT] for key in record if key not in missing)
     )
-    raise BadData(f"{path}: {_missing(missing, found)}")
+    raise BadData(f"{path}: {dialect.quoted(_missing(missing, found))}")
 
 
 def missing_columns(columns: Sequence[str], required: Collection[str], dialect: Dialect) -> str | None:
@@ -106,7 +108,7 @@ def _columns(path: Path, keys: Sequence[str], dialect: Dialect) -> dict[str, str
     if lacking:
         named = ", ".join(f"{field}: {dialect.columns[field]}" for field in lacking)
         raise BadData(
-            f"{path}: ingest.columns names {named}, found the columns {', '.join(keys)}. Mend ingest.columns"
+            f"{path}: ingest.columns names {named}, found the columns {dialect.quoted(', '.join(keys))}. Mend ingest.columns"
         )
     return found
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import BadData
+from pipeline.masking import shortened
 from pipeline.sources.table import LINE_LIMIT_BYTES, Dialect, Table, TableRow
 from pipeline.sources.text import NOT_UTF_8, decoded, is_text
 
@@ -40,7 +41,7 @@ def read_delimited(path: Path, data: bytes, dialect: Dialect) -> Table:
     first, after = _record(lines, at, delimiter)
     if isinstance(first, str):
         raise BadData(f"{path}: line {at + 1}: {first}")
-    header = _header(path, first)
+    header = _header(path, first, dialect)
     rows = list(_rows(lines, after, header, delimiter))
     told = [] if encoding == "utf-8" else [f"its encoding is {encoding}"]
     if delimiter != usual:
@@ -63,7 +64,8 @@ def _delimiter(path: Path, line: str, dialect: Dialect, usual: str) -> str:
     if len(found) > 1:
         names = " or ".join(DELIMITERS[d] for d in found)
         raise BadData(
-            f"{path}: the header could be separated by {names}: {line.strip()[:80]!r}. Set ingest.delimiter"
+            f"{path}: the header could be separated by {names}: {shortened(dialect.quoted(line.strip()), 80)!r}. Set "
+            "ingest.delimiter"
         )
     return next(iter(found), usual)
 
@@ -76,13 +78,14 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _header(path: Path, cells: list[str]) -> list[str]:
+def _header(path: Path, cells: list[str], dialect: Dialect) -> list[str]:
     header = [cell.strip() for cell in cells]
     if not is_text("".join(header)):
         raise BadData(f"{path}: the header is {NOT_UTF_8}")
     named = [name for name in header if name]
     if len(set(named)) != len(named) or not named:
-        raise BadData(f"{path}: the header must name every column once, found {', '.join(map(repr, header))}")
+        found = dialect.quoted(", ".join(map(repr, header)))
+        raise BadData(f"{path}: the header must name every column once, found {found}")
     return header
 
 

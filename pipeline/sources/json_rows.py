@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import BadData
+from pipeline.masking import shortened
 from pipeline.sources.table import LINE_LIMIT_BYTES, Dialect, Table, TableRow
 from pipeline.sources.text import NOT_UTF_8, decoded, is_text
 from pipeline.store import strict_json
@@ -38,7 +39,7 @@ def read_json(path: Path, data: bytes, dialect: Dialect) -> Table:
         raise BadData(f"{path}: is {NOT_UTF_8}")
     told: tuple[str, ...] = ()
     if isinstance(value, dict):
-        value, told = _wrapped(path, value)
+        value, told = _wrapped(path, value, dialect)
     if not isinstance(value, list):
         raise BadData(
             f"{path}: expected an array of objects or an object a line, found {type(value).__name__}"
@@ -57,7 +58,7 @@ def _is_array(text: str) -> bool:
         return False
 
 
-def _wrapped(path: Path, value: dict[str, object]) -> tuple[object, tuple[str, ...]]:
+def _wrapped(path: Path, value: dict[str, object], dialect: Dialect) -> tuple[object, tuple[str, ...]]:
     rasa = value.get("rasa_nlu_data")
     if isinstance(rasa, dict):
         return rasa.get("common_examples"), ("it is Rasa's training data: intents are the labels",)
@@ -66,7 +67,8 @@ def _wrapped(path: Path, value: dict[str, object]) -> tuple[object, tuple[str, .
     if "text" in value or "fields" in value:
         return [value], ()
     raise BadData(
-        f"{path}: expected an array of objects, found an object with the keys {', '.join(value)[:80]}"
+        f"{path}: expected an array of objects, found an object with the keys "
+        f"{shortened(dialect.quoted(', '.join(value)), 80)}"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import BadData
+from pipeline.masking import shortened
 from pipeline.sources.table import Dialect, Table, TableRow
 from pipeline.sources.text import NOT_UTF_8, decoded, is_text
 
@@ -37,7 +38,7 @@ def read_rasa(path: Path, data: bytes, dialect: Dialect) -> Table:
     try:
         content = yaml.load(text, Loader=_NoAliases)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadData(f"{path}: not YAML: {str(error)[:200]}") from None
+        raise BadData(f"{path}: not YAML: {shortened(dialect.quoted(str(error)), 200)}") from None
     blocks = content.get("nlu") if isinstance(content, dict) else None
     if not isinstance(blocks, list):
         raise BadData(f"{path}: expected Rasa's NLU data (a list under nlu), found none")

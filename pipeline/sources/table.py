@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.config import Config
+from pipeline.masking import Masked, mask
 
 FILE_LIMIT_BYTES = 512 * 2**20
 """The largest file that is read, and the most that one may decode to."""
@@ -53,6 +54,7 @@ class Dialect:
         encoding: of text files; None finds out UTF-8 and UTF-16.
         delimiter: of a CSV file; None finds it out.
         label_names: what whole-number labels are ids of, where the file itself does not say.
+        masked: personal data that no message may quote.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -60,6 +62,11 @@ class Dialect:
     encoding: str | None = None
     delimiter: str | None = None
     label_names: tuple[str, ...] = ()
+    masked: tuple[Masked, ...] = ()
+
+    def quoted(self, text: str) -> str:
+        """What a message may quote of a file: where a header is missing, its columns are named by a row."""
+        return mask(text, self.masked)[0]
 
     @property
     def needed(self) -> frozenset[str]:
@@ -83,4 +90,5 @@ def recorded_dialect(resolved: Mapping[str, Any]) -> Dialect:
         ingest.get("kind"),
         ingest.get("encoding"),
         ingest.get("delimiter"),
+        masked=tuple(ingest.get("mask") or ()),
     )

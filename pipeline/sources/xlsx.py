@@ -47,7 +47,8 @@ def read_xlsx(path: Path, data: bytes, dialect: Dialect) -> Table:
     header = ["" if cell is None else str(cell).strip() for cell in cells[0][1]]
     named = [name for name in header if name]
     if len(set(named)) != len(named):
-        raise BadData(f"{path}: the header must name every column once, found {', '.join(map(repr, named))}")
+        found = dialect.quoted(", ".join(map(repr, named)))
+        raise BadData(f"{path}: the header must name every column once, found {found}")
     rows = [
         TableRow(number, {name: _plain(cell) for name, cell in zip(header, row, strict=False) if name})
         for number, row in cells[1:]

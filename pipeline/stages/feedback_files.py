@@ -122,10 +122,11 @@ def read_records(
         required: fields that some row must have.
         tell: log what was found out about the file.
     """
-    table = read_table(file, sha256=sha256, dialect=dialect or Dialect())
-    require_fields(file, table.rows, required)
+    dialect = dialect or Dialect()
+    table = read_table(file, sha256=sha256, dialect=dialect)
+    require_fields(file, table.rows, required, dialect)
     if tell and table.told:
-        logger.info("ingest: %s: %s", name, "; ".join(table.told))
+        logger.info("ingest: %s: %s", name, dialect.quoted("; ".join(table.told)))
     return [
         RawRecord(name, row.line, None, row.value, of_one_month)
         if isinstance(row.value, str)

@@ -3,26 +3,36 @@
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import BadData
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
-from pipeline.masking import mask
+from pipeline.label_changes import NO_CHANGES, LabelChanges
 from pipeline.months import Month
 from pipeline.normal_text import normalise
 from pipeline.row_task import shown
+from pipeline.sources.table import dialect_of
 from pipeline.stages.links import shown_path
 from pipeline.stages.stage import RunContext
 
 logger = logging.getLogger("retrain")
 
 
-def conflicting(golden: GoldenSet) -> list[list[GoldenRow]]:
-    """The rows of each text, as texts are compared, that has several labels, in file order."""
-    by_text: dict[str, list[GoldenRow]] = defaultdict(list)
-    for row in golden.rows:
-        by_text[normalise(row.text)].append(row)
-    return [rows for rows in by_text.values() if len({row.label for row in rows}) > 1]
+Numbered = tuple[int, GoldenRow]
+
+
+def conflicting(golden: GoldenSet, changes: LabelChanges = NO_CHANGES) -> list[list[Numbered]]:
+    """The rows of each text, as texts are compared, that has several labels now, each with its number in the file, from 1.
+
+    Args:
+        changes: of labels; rows of retired ones are tested on no more.
+    """
+    by_text: dict[str, list[Numbered]] = defaultdict(list)
+    for number, row in enumerate(golden.rows, start=1):
+        if changes.retired(row.label) is None:
+            by_text[normalise(row.text)].append((number, replace(row, label=changes.name_of(row.label))))
+    return [rows for rows in by_text.values() if len({row.label for _, row in rows}) > 1]
 
 
 def watch_golden_conflicts(
@@ -33,17 +43,18 @@ def watch_golden_conflicts(
     Raises:
         BadData: `ingest.conflicts` is `refuse`.
     """
-    count = 0
+    count, quoted = 0, dialect_of(context.config).quoted
     for month, own in golden.items():
-        found = conflicting(own)
+        found = conflicting(own, context.label_changes)
         if not found:
             continue
         count += len(found)
         first = found[0]
-        named = ", ".join(f"{row.label!r} (row {row.id!r})" for row in first)
+        named = ", ".join(f"{row.label!r} (row {number}, id {row.id!r})" for number, row in first)
+        told = f"{shown(quoted(first[0][1].text))} has {quoted(named)}"
         text = (
             f"{shown_path(context.workspace, files[month])}: {len(found)} text(s) have several labels, and no model "
-            f"answers all of them. First: {shown(mask(first[0].text, context.config.ingest.mask)[0])} has {named}. Keep one row of each"
+            f"answers all of them. First: {told}. Keep one row of each"
         )
         if context.config.ingest.conflicts == "refuse":
             raise BadData(f"{text}, or let ingest.conflicts be newest or majority")

@@ -11,6 +11,8 @@ from pipeline.rows import CheckedRows, Rejection
 from pipeline.store.tables import write_jsonl
 
 logger = logging.getLogger("retrain")
+_NUMBERS = ("id", "created_at")
+"""Fields whose whole numbers stay: they are long enough to look like those of a phone."""
 
 
 def write_rejected(folder: Path, checked: CheckedRows, masked: Collection[Masked] = ()) -> None:
@@ -35,8 +37,16 @@ def write_rejected(folder: Path, checked: CheckedRows, masked: Collection[Masked
 def _plain(record: Any, masked: Collection[Masked]) -> Any:
     if record is None:
         return None
-    plain = {str(k): v if isinstance(v, str | int | bool | None) else str(v) for k, v in record.items()}
-    return {k: mask(v, masked)[0] if isinstance(v, str) else v for k, v in plain.items()}
+    return {mask(str(name), masked)[0]: _without(name, value, masked) for name, value in record.items()}
+
+
+def _without(name: str, value: Any, masked: Collection[Masked]) -> Any:
+    """A value as JSON has it, without personal data; a number may be that, too, such as of a phone."""
+    if value is None or isinstance(value, bool):
+        return value
+    text = mask(str(value), masked)[0]
+    is_number = isinstance(value, int) and (name in _NUMBERS or text == str(value))
+    return value if is_number else text
 
 
 def tell_masked(masking: Masking) -> None:
