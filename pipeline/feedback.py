@@ -328,7 +328,7 @@ def written_row(record: RawRecord, *, month: Month, task: RowTask = ONE_LABEL) -
 
 def _fields(record: RawRecord) -> Mapping[str, object]:
     if record.fields is None:
-        raise _RowProblem(record.problem, "unreadable")
+        raise _RowProblem(record.problem, record.code)
     return record.fields
 
 

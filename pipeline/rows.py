@@ -37,6 +37,12 @@ class Row:
         }
 
 
+class Unanswered(str):
+    """Why a row has no label: in the tool that exported it nobody gave one, or took it back."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class RawRecord:
     """One raw row as it was read.
@@ -53,6 +59,11 @@ class RawRecord:
     fields: Mapping[str, object] | None
     problem: str = ""
     of_one_month: bool = True
+
+    @property
+    def code(self) -> str:
+        """The rule that refuses a row that could not be read."""
+        return "unanswered" if isinstance(self.problem, Unanswered) else "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,7 @@ class Rejection:
             "near_duplicate",
             "flood",
             "reviewed_out",
+            "unanswered",
         )
 
 

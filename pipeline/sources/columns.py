@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.errors import BadData
+from pipeline.rows import Unanswered
 from pipeline.sources.presets import PRESETS, Preset
 from pipeline.sources.table import AS_FOUND, Dialect, Table, TableRow
 
@@ -29,9 +30,15 @@ def as_asked(path: Path, table: Table, dialect: Dialect) -> Table:
     """
     first = list(islice((row.value for row in table.rows if isinstance(row.value, dict)), _LOOKED_AT))
     keys = list(dict.fromkeys(key for record in first for key in record))
-    columns = _columns(path, keys, dialect)
-    preset = None if {"text", "label"} <= columns.keys() else _preset(keys, first)
-    told = table.told
+    keys += [c for c in dict.fromkeys(dialect.columns.values()) if c not in keys and _is_anywhere(c, table)]
+    preset = None if {"text", "label"} <= _found(keys, dialect).keys() else _preset(keys, first)
+    if preset is not None:  # which brings what the tool wraps up
+        made = (fields for fields in map(preset.fields, first) if isinstance(fields, dict))
+        keys = list(
+            dict.fromkeys((*keys, *(key for fields in made for key in fields if fields[key] is not None)))
+        )
+    columns = _found(keys, dialect)
+    told = table.told + _lacking(path, keys, dialect)
     if preset is not None and preset.told not in told and not any("Rasa" in word for word in told):
         told = (*told, preset.told)
     if columns:
@@ -100,17 +107,30 @@ def _missing(missing: Sequence[str], found: Sequence[str]) -> str:
     )
 
 
-def _columns(path: Path, keys: Sequence[str], dialect: Dialect) -> dict[str, str]:
-    """Field to column, of those that the file has; a file that has the field under its own name needs no other."""
-    found = {field: column for field, column in dialect.columns.items() if column in keys and column != field}
+def _is_anywhere(column: str, table: Table) -> bool:
+    """Whether any row has it: JSON leaves keys out, and what is found must not depend on the rows' order."""
+    return any(column in row.value for row in table.rows if isinstance(row.value, dict))
+
+
+def _found(keys: Collection[str], dialect: Dialect) -> dict[str, str]:
+    """Field to column, of those that the file has under another name."""
+    return {field: column for field, column in dialect.columns.items() if column in keys and column != field}
+
+
+def _lacking(path: Path, keys: Sequence[str], dialect: Dialect) -> tuple[str, ...]:
+    """Which columns the team names and the file lacks, in words; one that has the field under its own name lacks none.
+
+    Raises:
+        BadData: it is the text's or the label's.
+    """
     lacking = [f for f, column in dialect.columns.items() if keys and column not in keys and f not in keys]
-    lacking = [field for field in lacking if field in ("text", "label")]
-    if lacking:
-        named = ", ".join(f"{field}: {dialect.columns[field]}" for field in lacking)
+    required = [field for field in lacking if field in ("text", "label")]
+    named = ", ".join(f"{field}: {dialect.columns[field]}" for field in required or lacking)
+    if required:
         raise BadData(
             f"{path}: ingest.columns names {named}, found the columns {dialect.quoted(', '.join(keys))}. Mend ingest.columns"
         )
-    return found
+    return (f"it has none of what ingest.columns names {named}",) if lacking else ()
 
 
 def _preset(keys: Collection[str], first: list[dict[str, object]]) -> Preset | None:
@@ -124,12 +144,13 @@ def _fields(
     names: Sequence[str],
     dialect: Dialect,
 ) -> dict[str, object] | str:
-    named = {field: record.get(column) for field, column in columns.items()}
     fields = preset.fields(record) if preset is not None else dict(record)
     if isinstance(fields, str):
         return fields
-    fields |= named
+    fields |= {field: record.get(column, fields.get(column)) for field, column in columns.items()}
     label = _one(fields.get("label"))
+    if label == []:
+        return Unanswered("has no label: its list of labels is empty")
     if isinstance(label, list):
         return f"label: expected one, found {len(label)}"
     if names and isinstance(label, int | float) and not isinstance(label, bool):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from pipeline.rows import Unanswered
+
 Record = Mapping[str, object]
 
 
@@ -48,8 +50,10 @@ def _label_studio_flat(record: Record) -> dict[str, object] | str:
     choices = {name: value for name, value in record.items() if name not in _ABOUT_AN_ANNOTATION and value}
     if "label" in choices:
         return dict(record)
+    if not choices:
+        return Unanswered("has no label in Label Studio")
     if len(choices) != 1:
-        names = ", ".join(choices) or "none"
+        names = ", ".join(choices)
         return f"expected one column of labels beside Label Studio's own, found {names}. Set ingest.columns.label"
     (label,) = choices.values()
     return {**record, "label": label["choices"] if isinstance(label, dict) and "choices" in label else label}
@@ -63,7 +67,8 @@ def _label_studio(record: Record) -> dict[str, object] | str:
     made = [a for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")]
     labels = {label for annotation in made for label in _choices(annotation)}
     if len(labels) != 1:
-        return f"expected one label, found {len(labels)} in {len(made)} annotation(s)"
+        reason = f"expected one label, found {len(labels)} in {len(made)} annotation(s)"
+        return reason if labels else Unanswered(reason)
     return {
         "id": record.get("id"),
         "created_at": made[0].get("created_at", record.get("created_at")),
@@ -88,7 +93,7 @@ def _argilla(record: Record) -> dict[str, object] | str:
     if not isinstance(fields, dict):
         return "expected Argilla's fields"
     if record.get("status") == "discarded":
-        return "was discarded in Argilla"
+        return Unanswered("was discarded in Argilla")
     answers = responses if isinstance(responses, dict) else {}
     values = {
         str(answer["value"])
@@ -96,18 +101,21 @@ def _argilla(record: Record) -> dict[str, object] | str:
         for answer in (given if isinstance(given, list) else [given])
         if isinstance(answer, dict) and answer.get("value") and answer.get("status") != "discarded"
     }
+    if not values:
+        return Unanswered("has no answer in Argilla")
     if len(values) != 1:
         return f"expected one answer in Argilla's responses, found {len(values)}"
     (label,) = values
     text = fields.get("text", next(iter(fields.values()), None) if len(fields) == 1 else None)
-    return {"id": record.get("id"), "created_at": record.get("inserted_at"), "text": text, "label": label} | {
-        key: record[key] for key in ("kind", "created_at") if record.get(key)
-    }
+    own = {"id": record.get("id"), "created_at": record.get("inserted_at"), "text": text, "label": label}
+    return {**fields, **own} | {key: record[key] for key in ("kind", "created_at") if record.get(key)}
 
 
 def _prodigy(record: Record) -> dict[str, object] | str:
     """Only what was accepted: a rejected label is one that the text does not have."""
     answer = record.get("answer")
+    if answer in ("reject", "ignore"):
+        return Unanswered(f"the answer is {answer!r} in Prodigy: only what was accepted is learned")
     if answer != "accept":
         return f"the answer is {answer!r} in Prodigy: only what was accepted is learned"
     chosen = record.get("accept")

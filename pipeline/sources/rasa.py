@@ -50,7 +50,8 @@ def read_rasa(path: Path, data: bytes, dialect: Dialect) -> Table:
             continue
         for example in _examples(block.get("examples")):
             plain = _ENTITY.sub(r"\1", example) if isinstance(example, str) else example
-            rows.append(TableRow(len(rows) + 1, {"text": plain, "intent": block["intent"]}))
+            intent = block["intent"]
+            rows.append(TableRow(len(rows) + 1, {"text": plain, "intent": intent, "label": intent}))
     told = ["it is Rasa's training data: intents are the labels"]
     if others:
         told.append(f"{others} block(s) of synonyms and the like are no rows")

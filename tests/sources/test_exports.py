@@ -20,9 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BadConfig, BadData
+from pipeline.feedback import check_feedback
+from pipeline.labels import LabelSet
+from pipeline.months import Month
 from pipeline.sources.columns import require_fields
 from pipeline.sources.read import in_another_format, is_saved_dataset, read_table, surely_has_rows, table_hash
 from pipeline.sources.table import Dialect, Table
+from pipeline.stages.feedback_files import read_records
 from tests import toy
 from tests.conftest import call
 
@@ -244,6 +248,79 @@ def test_what_is_no_label_is_never_learned_as_one(
     assert reason in str(row.value)
 
 
+UNANSWERED: dict[str, dict[str, object]] = {
+    "the answer is 'reject' in Prodigy": {"text": "x", "label": "a", "answer": "reject", "_task_hash": 1},
+    "the answer is 'ignore' in Prodigy": {"text": "x", "label": "a", "answer": "ignore", "_task_hash": 1},
+    "was discarded in Argilla": {"fields": {"text": "x"}, "responses": {}, "status": "discarded"},
+    "has no answer in Argilla": {"fields": {"text": "x"}, "responses": None, "status": "pending"},
+    "expected one label, found 0 in 0": {"data": {"text": "x"}, "annotations": [{"was_cancelled": True}]},
+    "has no label in Label Studio": {"text": "x", "annotator": 1, "lead_time": 1.0, "intent": ""},
+    "has no label: its list": {"text": "x", "labels": []},
+}
+
+
+@pytest.mark.parametrize("reason", UNANSWERED)
+def test_what_nobody_labelled_says_nothing_bad_about_the_rest(tmp_path: Path, reason: str) -> None:
+    (tmp_path / "t.jsonl").write_text(json.dumps(UNANSWERED[reason]) + "\n")
+    (record,) = read_records(tmp_path / "t.jsonl", name="t.jsonl")
+    assert record.problem.startswith(reason)
+    checked = check_feedback([record], month=Month(2026, 2), labels=LabelSet(("a",)), golden_texts=())
+    (rejection,) = checked.rejected
+    assert (rejection.code, rejection.on_purpose) == ("unanswered", True)
+
+
+def test_prodigys_rejected_answers_stop_no_month(launched: Path) -> None:
+    file = launched / "feedback/2026-02.jsonl"
+    rows = toy.read_jsonl(file)
+    answers = ["accept", "reject"] + ["accept"] * (len(rows) - 2)
+    toy.write_jsonl(
+        file,
+        [{**row, "answer": answers[n], "_task_hash": n} for n, row in enumerate(rows)]
+        + [{"text": f"other {n}", "label": "login", "answer": "ignore"} for n in range(20)],
+    )
+    done = call("ingest", "--month", "2026-02", "-w", launched)
+    assert done.code == 0, done.err
+    summary = json.loads((launched / "runs/2026-02/001/ingest/summary.json").read_text())
+    assert (summary["rows"], summary["rejected_by_rule"]) == (len(rows) - 1, {"unanswered": 21})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": 1, "data": {"utterance": "x"}, "annotations": [{"result": [{"value": {"choices": ["a"]}}]}]},
+        {"fields": {"utterance": "x", "context": "y"}, "responses": {"intent": [{"value": "a"}]}},
+    ],
+)
+def test_a_column_may_be_one_that_a_labelling_tool_wraps_up(
+    tmp_path: Path, record: dict[str, object]
+) -> None:
+    table = read(tmp_path, "t.json", json.dumps([record]), columns={"text": "utterance"})
+    (fields,) = values(table)
+    assert isinstance(fields, dict)
+    assert (fields["text"], fields["label"]) == ("x", "a")
+    assert "text is 'utterance'" in table.told
+    with pytest.raises(BadData, match=r"ingest.columns names text: words, found the columns .*utterance"):
+        read(tmp_path, "t.json", json.dumps([record]), columns={"text": "words"})
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_column_that_few_rows_have_is_found_whatever_their_order(tmp_path: Path, turn: int) -> None:
+    rows: list[dict[str, object]] = [
+        *({**row, "n": n} for n in range(300) for row in ROWS[:1]),
+        {**ROWS[1], "agent": "ann"},
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows[::turn])
+    table = read(tmp_path, "t.jsonl", text, columns={"user": "agent"})
+    users = [row.value.get("user") for row in table.rows if isinstance(row.value, dict)]
+    assert [user for user in users if user is not None] == ["ann"]
+
+
+def test_a_column_that_is_named_and_nowhere_is_told(tmp_path: Path) -> None:
+    table = read(tmp_path, "t.csv", CSV, columns={"user": "agent", "id": "ticket"})
+    assert table.told == ("it has none of what ingest.columns names user: agent, id: ticket",)
+    assert read(tmp_path, "t.csv", CSV, columns={"text": "utterance"}).told == ()
+
+
 def test_a_rasa_file_gives_its_intents(tmp_path: Path) -> None:
     text = (
         "version: '3.1'\nnlu:\n- intent: greet\n  examples: |\n    - hello\n    - hi [Ann](name)\n"
@@ -251,7 +328,7 @@ def test_a_rasa_file_gives_its_intents(tmp_path: Path) -> None:
     )
     table = read(tmp_path, "nlu.yml", text)
     fields = [row.value for row in table.rows if isinstance(row.value, dict)]
-    assert [(f["text"], f["intent"]) for f in fields] == [
+    assert [(f["text"], f["label"]) for f in fields] == [
         ("hello", "greet"),
         ("hi Ann", "greet"),
         ("see you", "bye"),
