@@ -24,7 +24,7 @@ from pipeline.sources.table import dialect_of
 from pipeline.stages.as_tokens import ModelsEye
 from pipeline.stages.feedback_files import read_records
 from pipeline.stages.flood_watch import user_cap
-from pipeline.stages.months_learned import joined, tell_taken_names
+from pipeline.stages.months_learned import joined, labels_in_use, tell_taken_names
 from pipeline.stages.reviewed_rows import recorded_decisions, tell_decisions
 from pipeline.stages.stage import RunContext
 from pipeline.store.tables import changed_input
@@ -122,6 +122,7 @@ def judged_rows(
     assert context.base is not None
     changes = context.label_changes
     labels = changes.renamed(checkpoint_labels(context.workspace.root / context.base.path))
+    known = len(labels)
     by_month: dict[Month, Sequence[Row]] = {}
     rejected: list[Rejection] = []
     spelled: list[Spelling] = []
@@ -166,7 +167,8 @@ def judged_rows(
         corrected += checked.corrected
         passed_over += checked.passed_over
         count += len(records)
-    rows = tuple(joined(by_month))
+    rows = tuple(joined(by_month, settings.conflicts))
+    labels = labels_in_use(labels, rows, known=known, task=context.task)
     found = CheckedRows(
         rows=rows,
         labels=labels,

@@ -7,10 +7,13 @@ from typing import Any
 
 from pipeline.evaluation.golden import GoldenSet
 from pipeline.label_changes import LabelChanges
+from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.normal_text import normalise
 from pipeline.recorded.lineage import carried_months, why_not_learned
 from pipeline.recorded.names import TRAIN_FILE
+from pipeline.row_policies import Policy, losers
+from pipeline.row_task import RowTask
 from pipeline.rows import RawRecord, Row
 from pipeline.stages.stage import RunContext
 from pipeline.store.stage_directory import read_stage, require_output
@@ -60,10 +63,14 @@ def tell_taken_names(month: Month, records: Sequence[RawRecord], changes: LabelC
             )
 
 
-def joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
+def joined(by_month: Mapping[Month, Sequence[Row]], conflicts: Policy | None = None) -> list[Row]:
     """The rows of several months, each text with a label once: one that was given again in its latest form.
 
     Another row whose id a later month uses gets an id of its own, so that every id names one row.
+
+    Args:
+        by_month: the rows of each month, the earliest first.
+        conflicts: which rows are kept of a text that months give several labels; None for all.
     """
     joined: list[Row] = []
     keys: set[tuple[str, str]] = set()
@@ -87,7 +94,37 @@ def joined(by_month: Mapping[Month, Sequence[Row]]) -> list[Row]:
         joined = named + joined
         keys |= {row.key for row in kept}
         said |= {(row.text, row.label) for row in kept}
-    return joined
+    return _of_one_mind(joined, conflicts) if len(by_month) > 1 else joined
+
+
+def _of_one_mind(rows: list[Row], policy: Policy | None) -> list[Row]:
+    """The rows without those whose text another month gives another label, as within one month."""
+    texts = [normalise(row.text) for row in rows]
+    lost = losers(
+        range(len(rows)),
+        text=lambda place: texts[place],
+        label=lambda place: rows[place].label,
+        moment=lambda place: rows[place].created_at,
+        policy=policy,
+    )
+    if lost:
+        logger.warning(
+            "ingest: %d row(s) have a text that another month gives another label, and are left out (ingest.conflicts). "
+            "First: %s",
+            len(lost),
+            lost[min(lost)],
+        )
+    return [row for place, row in enumerate(rows) if place not in lost]
+
+
+def labels_in_use(labels: LabelSet, rows: Sequence[Row], *, known: int, task: RowTask) -> LabelSet:
+    """The labels without new ones that no row has any more, as a later month gave theirs another label.
+
+    Args:
+        known: how many of them, the first ones, the model has; these stay.
+    """
+    used = {name for row in rows for name in task.labels(row.label)}
+    return LabelSet((*labels.names[:known], *(name for name in labels.names[known:] if name in used)))
 
 
 def learned_golden_rows(

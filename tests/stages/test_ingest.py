@@ -84,6 +84,39 @@ def test_a_row_that_was_given_again_in_a_later_month_is_learned_in_its_later_for
     assert [row.label for row in learned(refused) if row.id == first["id"]] == ["billing"]
 
 
+@pytest.mark.parametrize(
+    ("policy", "kept"), [("newest", ["login"]), ("majority", ["billing"]), ("refuse", [])]
+)
+def test_a_text_that_two_months_give_two_labels_is_decided_as_in_one(
+    refused: Path, policy: str, kept: list[str]
+) -> None:
+    first = {"text": "where does it stand", "label": "billing", "kind": "correction"}
+    for month, rows in {
+        "2026-02": [first, {**first, "text": "Where does it stand?", "created_at": "2026-02-02T00:00:00Z"}],
+        "2026-03": [{**first, "text": "where does it stand!", "label": "login"}],
+    }.items():
+        file = refused / f"feedback/{month}.jsonl"
+        toy.write_jsonl(file, [*toy.read_jsonl(file), *rows])
+    summary = ingested(refused, "-o", f"ingest.conflicts={policy}", month="2026-03")
+    found = {row.label for row in learned(refused) if "does it stand" in row.text}
+    assert sorted(found) == kept
+    assert summary["read"] == 63
+    assert summary["rows"] + summary["given_again"] == 63
+    told = (refused / "runs/2026-03/001/run.log").read_text()
+    assert "another month gives another label" in told
+
+
+def test_a_label_that_a_later_month_takes_back_is_not_brought(refused: Path) -> None:
+    file = refused / "feedback/2026-03.jsonl"
+    taken_back = [
+        {"text": row["text"], "label": "stock", "kind": "correction"}
+        for row in toy.toy_stream().feedback["2026-02"]
+        if row["label"] == "roaming"
+    ]
+    toy.write_jsonl(file, [*toy.read_jsonl(file), *taken_back])
+    assert ingested(refused, month="2026-03")["new_labels"] == ["insurance"]
+
+
 def test_the_tables_hold_every_accepted_row_once(promoted: Path) -> None:
     folder = promoted / "runs/2026-02/001/ingest"
     train, validation = rows_of(folder, "train.parquet"), rows_of(folder, "validation.parquet")
