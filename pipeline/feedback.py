@@ -80,10 +80,9 @@ def check_feedback(
     rows: _Rows = []
     texts: dict[str, str] = {}  # to the form in which they are compared
     rejected: list[Rejection] = []
-    corrected: set[tuple[str, int]] = set()
-    nearly_golden: set[str] = set()
+    corrected, left_out = set[tuple[str, int]](), set[tuple[str, int]]()
+    nearly_golden, passed_over = set[str](), 0
     former = FormerLabels(changes, labels)
-    passed_over = 0
     for record in records:
         try:
             raw = _feedback_row(record, task, month=month)
@@ -95,7 +94,9 @@ def check_feedback(
             _refuse_golden(row, text, golden_texts, golden_alike)
             decision = decision_on(raw, decisions)
             if decision is not None and not decision.keep:
-                raise _RowProblem("a person's review leaves it out", "reviewed_out")
+                left_out.add((record.file, record.line))
+                rows.append((record, row))  # so that no older row of its id comes in its place
+                continue
             if decision is not None and decision.label is not None:
                 corrected.add((record.file, record.line))
                 row = _called(row, decision.label)
@@ -111,6 +112,9 @@ def check_feedback(
         rows.append((record, row))
         texts[row.text] = text
     rows = _each_id_once(rows, rejected)
+    out = _RowProblem("a person's review leaves it out", "reviewed_out")
+    rejected += [_refused(each, out) for each, _ in rows if (each.file, each.line) in left_out]
+    rows = [pair for pair in rows if (pair[0].file, pair[0].line) not in left_out]
     rows, spelled = _spelled(rows, former.live, task)
     only_catalog = "only a catalog row may bring a new label"
     brought = labels.extended(_brought(rows, task))

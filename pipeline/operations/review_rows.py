@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.feedback import check_feedback, texts_of, written_row
+from pipeline.label_changes import LabelChanges
 from pipeline.labels import LabelSet
 from pipeline.masking import Masking
 from pipeline.near import NearTexts
@@ -90,8 +91,7 @@ def rows_under_review(context: RunContext) -> RowsUnderReview:
             user = record.fields.get("user")
             named = None if user in (None, "") else str(user)
             written.setdefault(row.id, []).append((row, named))
-    # another row of the same id may have been refused before the one that counts
-    own = [next(pair for pair in written[row.id] if kept(pair[0].text) == row.text) for row in sound.rows]
+    own = [_counting(row, written[row.id], kept, changes) for row in sound.rows]
     return RowsUnderReview(
         rows=sound.rows,
         users=tuple(user for _, user in own),
@@ -100,6 +100,16 @@ def rows_under_review(context: RunContext) -> RowsUnderReview:
         golden=NearTexts(tested) if tested else None,
         judge=judge,
     )
+
+
+def _counting(
+    row: Row, written: list[tuple[Row, str | None]], kept: Callable[[str], str], changes: LabelChanges
+) -> tuple[Row, str | None]:
+    """Of the rows that files have of one id the one that counts, and whose it is; the others were refused."""
+    same = [
+        pair for pair in written if (kept(pair[0].text), pair[0].created_at) == (row.text, row.created_at)
+    ]
+    return min(same, key=lambda pair: (pair[0].kind, changes.name_of(pair[0].label)))
 
 
 def _open(context: RunContext, labels: LabelSet) -> tuple[str, ...]:

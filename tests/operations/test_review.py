@@ -391,6 +391,30 @@ def test_options_that_do_not_go_together_are_wrong_use(planted: Path, tmp_path: 
     assert review(planted, tmp_path / "absent" / "sheet.csv").code == 66
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_rows_with_one_id_the_one_that_counts_is_decided_on_whatever_their_order(
+    planted: Path, tmp_path: Path, turn: int
+) -> None:
+    file = planted / "feedback" / f"{MONTH}.jsonl"
+    newest = {**NEW, "id": "again", "text": "a text of two rows with one id", "label": "login"}
+    older = {**newest, "label": "billing", "created_at": "2026-02-03T12:00:00Z"}
+    other = {**newest, "id": "other", "label": "stock"}
+    toy.write_jsonl(file, [*toy.read_jsonl(file), *[newest, older][::turn], other])
+    sheet = tmp_path / "sheet.csv"
+    assert review(planted, sheet).code == 0
+    assert cells(sheet)["again"]["label"] == "login"
+
+    def leave_out(rows: dict[str, dict[str, str]]) -> None:
+        rows["again"]["keep"] = "no"
+
+    assert reviewed(planted, fill_in(sheet, leave_out)).code == 0
+    done = call("ingest", "--month", MONTH, "-w", planted, "-o", "ingest.max_rejected=0.5")
+    assert done.code == 0, done.err
+    rejected = toy.read_jsonl(planted / "runs" / MONTH / "001/ingest/rejected.jsonl")
+    rules = {(row["rule"], row["row"]["label"]) for row in rejected if row["row"]["id"] == "again"}  # type: ignore[index]
+    assert rules == {("reviewed_out", "login"), ("repeated_id", "billing")}
+
+
 def test_a_damaged_file_of_decisions_is_corrupt(planted: Path) -> None:
     toy.write_jsonl(planted / "reviewed" / f"{MONTH}.jsonl", [{"id": "flipped"}])
     done = call("ingest", "--month", MONTH, "-w", planted)
