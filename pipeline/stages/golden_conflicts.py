@@ -1,16 +1,19 @@
 """Golden rows that ask for two answers to one text, of which a model can give but one."""
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import BadData
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
+from pipeline.former_labels import FormerLabels
 from pipeline.label_changes import NO_CHANGES, LabelChanges
+from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.normal_text import normalise
+from pipeline.row_policies import spellings
 from pipeline.row_task import shown
 from pipeline.sources.table import dialect_of
 from pipeline.stages.links import shown_path
@@ -59,4 +62,37 @@ def watch_golden_conflicts(
         if context.config.ingest.conflicts == "refuse":
             raise BadData(f"{text}, or let ingest.conflicts be newest or majority")
         logger.warning("ingest: %s", text)
+    return count
+
+
+def tell_misspelled(
+    context: RunContext, golden: Mapping[Month, GoldenSet], files: Mapping[Month, Path], labels: LabelSet
+) -> int:
+    """Warn of golden labels that are a model's but for case, white space or Unicode form, and say how many rows have one.
+
+    Feedback is read as the label that is meant; golden sets are taken as they are, so that no answer is ever right there.
+
+    Args:
+        labels: that the month's model will know, under present names.
+    """
+    changes, count = context.label_changes, 0
+    former = FormerLabels(changes, labels)
+    for month, own in golden.items():
+        written = Counter(row.label for row in own.rows if changes.name_of(row.label) not in labels)
+        names = {label: changes.name_of(former(label)) for label in written}
+        right = spellings(names.values(), former.live)
+        wrong = {label: right.get(name, name) for label, name in names.items()}
+        wrong = {label: name for label, name in wrong.items() if name in labels}
+        rows = sum(written[label] for label in wrong)
+        count += rows
+        if wrong:
+            first = min(wrong)
+            logger.warning(
+                "ingest: %s: %d row(s) have a label that no model answers, as it is spelled otherwise. First: %r ought to be %r. "
+                "Mend it there",
+                shown_path(context.workspace, files[month]),
+                rows,
+                first,
+                wrong[first],
+            )
     return count

@@ -32,7 +32,7 @@ from pipeline.sources.table import dialect_of
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.feedback_files import feedback_files, patterns_of, tell_beside
 from pipeline.stages.flood_watch import watch_floods
-from pipeline.stages.golden_conflicts import watch_golden_conflicts
+from pipeline.stages.golden_conflicts import tell_misspelled, watch_golden_conflicts
 from pipeline.stages.judged_rows import input_name, judged_rows
 from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links
@@ -151,6 +151,7 @@ def _body(context: RunContext, folder: Path) -> None:
     model = models_eye(context)
     masking = Masking(context.config.ingest.mask)
     checked, read_rows = judged_rows(context, files, golden, _set_aside(context, golden), model, masking)
+    misspelled = tell_misspelled(context, golden, golden_by_month, checked.labels)
     tell_masked(masking)
     tell_beside(context, read)
     tell_policies(checked)
@@ -233,6 +234,7 @@ def _body(context: RunContext, folder: Path) -> None:
             "validation": len(validation),
             "golden": len(aside),
             "golden_conflicts": golden_conflicts,
+            "golden_misspelled": misspelled,
             "golden_learned_before": sum(learned.values()),
             "rejected": len(checked.rejected),
             "rejected_by_rule": dict(sorted(refused.items())),

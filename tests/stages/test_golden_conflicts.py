@@ -41,3 +41,16 @@ def test_only_labels_that_golden_rows_have_now_make_a_conflict() -> None:
     assert [[number for number, _ in same] for same in conflicting(golden)] == [[1, 2], [3, 4]]
     assert [len(same) for same in conflicting(golden, LabelChanges((merged,)))] == [2]
     assert conflicting(golden, LabelChanges((merged, retired))) == []
+
+
+def test_golden_labels_that_are_spelled_otherwise_are_told_before_anything_is_trained(launched: Path) -> None:
+    golden = launched / "golden/2026-01.jsonl"
+    rows = toy.read_jsonl(golden)
+    spelled = {"login": "Login", "stock": " STOCK", "billing": "unheard of"}
+    toy.write_jsonl(golden, [{**row, "label": spelled.get(str(row["label"]), row["label"])} for row in rows])
+    done = call("ingest", "--month", "2026-02", "-w", launched)
+    assert done.code == 0, done.err
+    assert "golden/2026-01.jsonl: 20 row(s) have a label that no model answers" in done.err
+    assert "First: 'Login' ought to be 'login'" in done.err
+    summary = json.loads((launched / "runs/2026-02/001/ingest/summary.json").read_text())
+    assert summary["golden_misspelled"] == 20
