@@ -11,7 +11,7 @@ from pipeline.feedback import check_feedback
 from pipeline.labels import LabelSet
 from pipeline.months import Month
 from pipeline.near import LEAST_ALIKE, parts_of, similarity
-from pipeline.near_duplicates import near_groups
+from pipeline.near_duplicates import NearPolicy, near_groups
 from pipeline.rows import CheckedRows, RawRecord
 from tests import toy
 from tests.conftest import call
@@ -20,7 +20,7 @@ LONG = "please tell me when the parcel that i ordered last week from your shop w
 WORDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=12).map(" ".join)
 
 
-def checked(rows: list[tuple[str, str, int]], policy: str) -> CheckedRows:
+def checked(rows: list[tuple[str, str, int]], policy: NearPolicy) -> CheckedRows:
     records = [
         RawRecord(
             "f.jsonl",
@@ -39,7 +39,7 @@ def checked(rows: list[tuple[str, str, int]], policy: str) -> CheckedRows:
         month=Month.parse("2026-02"),
         labels=LabelSet(("parcel", "refund")),
         golden_texts=(),
-        near_duplicates=policy,  # type: ignore[arg-type]
+        near_duplicates=policy,
     )
 
 

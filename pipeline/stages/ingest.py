@@ -32,7 +32,7 @@ from pipeline.sources.table import dialect_of
 from pipeline.stages.as_tokens import ModelsEye, models_eye, tell_lengths, tell_markers
 from pipeline.stages.feedback_files import feedback_files, patterns_of, tell_beside
 from pipeline.stages.flood_watch import watch_floods
-from pipeline.stages.golden_conflicts import tell_misspelled, watch_golden_conflicts
+from pipeline.stages.golden_labels import tell_misspelled, watch_golden_conflicts
 from pipeline.stages.judged_rows import input_name, judged_rows
 from pipeline.stages.label_weight import weigh_labels
 from pipeline.stages.links import shown_path, tell_links

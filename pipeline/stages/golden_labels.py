@@ -1,4 +1,4 @@
-"""Golden rows that ask for two answers to one text, of which a model can give but one."""
+"""Golden rows that no model can answer: one text with two labels, and labels that are spelled otherwise than the model's."""
 
 import logging
 from collections import Counter, defaultdict
@@ -20,9 +20,8 @@ from pipeline.stages.links import shown_path
 from pipeline.stages.stage import RunContext
 
 logger = logging.getLogger("retrain")
-
-
 Numbered = tuple[int, GoldenRow]
+"""A row, and its number in its file, from 1."""
 
 
 def conflicting(golden: GoldenSet, changes: LabelChanges = NO_CHANGES) -> list[list[Numbered]]:

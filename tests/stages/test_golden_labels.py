@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.evaluation.golden import GoldenRow, GoldenSet
 from pipeline.label_changes import LabelChange, LabelChanges
 from pipeline.months import Month
-from pipeline.stages.golden_conflicts import conflicting
+from pipeline.stages.golden_labels import conflicting
 from tests import toy
 from tests.conftest import call
 
